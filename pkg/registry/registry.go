@@ -1,0 +1,204 @@
+// Package registry is the directory in which is written what the node's
+// Truesize processes know of its containers: one directory per container,
+// with its entry in JSON.
+//
+// The agent, truesize-runc and the CLI write entries; the view's server reads
+// them. There is no daemon to be down and no start order: an entry appears
+// whole (temp file, fsync, rename) or not at all. It imports pkg/size only.
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrNotFound says that no entry of that id exists.
+	ErrNotFound = errors.New("no such container in the registry")
+	// ErrCorrupt says that an entry exists and cannot be used.
+	ErrCorrupt = errors.New("registry entry is not usable")
+	// ErrBadID says that a string is not a container id.
+	ErrBadID = errors.New("not a container id")
+)
+
+// entryFile is the entry's name within the container's directory.
+const entryFile = "container.json"
+
+// maxEntry bounds an entry in bytes: a larger file is corrupt, not read.
+const maxEntry = 1 << 20
+
+// validID is containerd's rule for identifiers, at most 128 bytes. It admits
+// no separator and no leading dot, so an id is always one path element.
+var validID = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?$`)
+
+// ValidID returns an error wrapping [ErrBadID] unless id may name a container.
+func ValidID(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("%w: %.64q: want 1 to 128 letters, digits, '_', '.', '-'", ErrBadID, id)
+	}
+	return nil
+}
+
+// A Dir is a registry: a directory of container directories.
+type Dir struct {
+	path string
+}
+
+// Open returns the registry at path, which it creates with its parents
+// (mode 0755: the entries hold nothing secret) when it does not exist.
+func Open(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("create registry: %w", err)
+	}
+	return &Dir{path: path}, nil
+}
+
+// Path returns the registry's directory.
+func (d *Dir) Path() string { return d.path }
+
+// ContainerDir returns the directory of container id, which may not exist.
+func (d *Dir) ContainerDir(id string) (string, error) {
+	if err := ValidID(id); err != nil {
+		return "", err
+	}
+	return filepath.Join(d.path, id), nil
+}
+
+// Put writes c durably, replacing its earlier entry. It sets c.Version.
+func (d *Dir) Put(c *Container) error {
+	dir, err := d.ContainerDir(c.ID)
+	if err != nil {
+		return err
+	}
+	c.Version = SchemaVersion
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode entry of %s: %w", c.ID, err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("create entry: %w", err)
+	}
+	return writeFile(dir, entryFile, append(data, '\n'))
+}
+
+// Get reads the entry of id. The error wraps [ErrNotFound], [ErrCorrupt] or
+// [ErrBadID], or is one of the file system's.
+func (d *Dir) Get(id string) (*Container, error) {
+	dir, err := d.ContainerDir(id)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, entryFile)
+	data, err := readBounded(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+	}
+	if c.ID != id {
+		return nil, fmt.Errorf("%w: %s: it is of container %.64q", ErrCorrupt, path, c.ID)
+	}
+	return c, nil
+}
+
+// IDs returns the ids that have a directory, sorted. Names that are no ids
+// are left out.
+func (d *Dir) IDs() ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("read registry: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && ValidID(e.Name()) == nil {
+			ids = append(ids, e.Name())
+		}
+	}
+	sort.Strings(ids)
+	return ids, nil
+}
+
+// List reads every entry. Entries that cannot be read are joined in the
+// error, beside the list of the others.
+func (d *Dir) List() ([]*Container, error) {
+	ids, err := d.IDs()
+	if err != nil {
+		return nil, err
+	}
+	var (
+		list []*Container
+		errs []error
+	)
+	for _, id := range ids {
+		c, err := d.Get(id)
+		switch {
+		case err == nil:
+			list = append(list, c)
+		case !errors.Is(err, ErrNotFound): // removed meanwhile, or not yet written
+			errs = append(errs, err)
+		}
+	}
+	return list, errors.Join(errs...)
+}
+
+// Remove takes the container's directory away. That of an unknown container
+// is no error.
+func (d *Dir) Remove(id string) error {
+	dir, err := d.ContainerDir(id)
+	if err != nil {
+		return err
+	}
+	// The entry goes first: a reader sees a container or none, never half.
+	if err := os.Remove(filepath.Join(dir, entryFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove entry: %w", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove entry: %w", err)
+	}
+	return nil
+}
+
+// decode parses and checks an entry.
+func decode(data []byte) (*Container, error) {
+	c := new(Container)
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Version < 1 || c.Version > SchemaVersion:
+		return nil, fmt.Errorf("version %d, this program reads 1 to %d: upgrade it", c.Version, SchemaVersion)
+	case c.Skipped == "" && (c.Decision.Size.CPUs < 1 || c.Decision.Size.Memory == 0):
+		return nil, fmt.Errorf("size of %d CPUs and %d bytes", c.Decision.Size.CPUs, c.Decision.Size.Memory)
+	}
+	return c, nil
+}
+
+// readBounded reads a regular file of at most maxEntry bytes.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read entry: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxEntry+1))
+	if err != nil {
+		return nil, fmt.Errorf("read entry: %w", err)
+	}
+	if len(data) > maxEntry {
+		return nil, fmt.Errorf("%w: %s is over %d bytes", ErrCorrupt, path, maxEntry)
+	}
+	return data, nil
+}
