@@ -3,11 +3,9 @@ package inject
 import (
 	"fmt"
 	"slices"
-)
 
-// Annotation is the pod annotation by which its author opts out: "false"
-// leaves the pod's containers alone.
-const Annotation = "truesize.dev/inject"
+	"github.com/truesize/truesize/pkg/size"
+)
 
 // Namespaces are the Kubernetes namespaces whose pods are injected.
 type Namespaces struct {
@@ -57,7 +55,7 @@ func (s Skip) Explain() string {
 	case SkipSelector:
 		return "its pod's labels do not match inject.selector in the agent's configuration"
 	case SkipAnnotation:
-		return "its pod opted out: annotation " + Annotation + `: "false"`
+		return "its pod opted out: annotation " + size.AnnotationInject + `: "false"`
 	case SkipEarlier:
 		return "it was created while the agent was not registered with the runtime: recreate its pod to size it"
 	case SkipFailed:
@@ -70,11 +68,11 @@ func (s Skip) Explain() string {
 // warning on an annotation that says nothing.
 func eligible(c Container, cfg Config) (skip Skip, warnings []string) {
 	optOut := false
-	switch v, set := c.Annotations[Annotation]; {
+	switch v, set := c.Annotations[size.AnnotationInject]; {
 	case v == "false":
 		optOut = true
 	case set && v != "true":
-		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, Annotation, v)}
+		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, size.AnnotationInject, v)}
 	}
 	switch {
 	case c.Privileged:

@@ -21,9 +21,9 @@ import (
 // A Spec is what a runtime tells of a container.
 type Spec struct {
 	inject.Container
-	// CgroupPath is where the container's cgroup is or will be, absolute
-	// within every hierarchy; empty when the runtime did not say.
-	CgroupPath string
+	// CgroupsPath is linux.cgroupsPath of its OCI specification: where its
+	// cgroup is or will be. Empty when the runtime did not say.
+	CgroupsPath string
 	// Limits are those that the spec itself asks for.
 	Limits size.Limits
 	// CPUShares is the CRI's cpu_shares, 1024 per requested CPU; 0 is none.
@@ -36,15 +36,15 @@ type Spec struct {
 type Kernel interface {
 	// Host returns the node's own size.
 	Host() (size.Host, error)
-	// Limits returns the effective limits of the cgroup at paths, whose keys
-	// are v1 controllers, or "" for the unified hierarchy. The error wraps
-	// cgroup.ErrGone when it does not exist any more.
+	// PathsFromSpec returns the paths of the cgroup that a runtime makes for
+	// linux.cgroupsPath, by v1 controller, or "" for the unified hierarchy.
+	PathsFromSpec(cgroupsPath string) (map[string]string, error)
+	// Limits returns the effective limits at paths. Where the cgroup does not
+	// exist yet those of its ancestors count.
 	Limits(paths map[string]string) (size.Limits, error)
-	// AncestorLimits returns the effective limits of the deepest cgroup that
-	// exists on the way to path.
-	AncestorLimits(path string) (size.Limits, error)
 	// Process returns the start time of a process (field 22 of
-	// /proc/PID/stat) and its cgroup paths.
+	// /proc/PID/stat) and its cgroup paths. The error wraps fs.ErrNotExist
+	// when it has ended.
 	Process(pid int) (startTicks uint64, paths map[string]string, err error)
 }
 
@@ -72,8 +72,6 @@ type Config struct {
 	Inject   inject.Config
 	// ShimPresent reports whether the shim's object is installed; nil is no.
 	ShimPresent func() bool
-	// Decide is the rule of sizes.
-	Decide func(size.Input) size.Decision
 	// FromRequests is the admin's opt-in of that name.
 	FromRequests bool
 	// Via marks the entries that are ours in the registry.

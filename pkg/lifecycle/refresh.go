@@ -140,11 +140,21 @@ func (m *Manager) reconcile(id string) {
 		m.fail("registry", "a container's entry is not usable", err, "container", id)
 		return
 	}
-	if len(old.Cgroup) == 0 {
-		return // no cgroup yet: what its creator decided holds
+	if !m.alive(old) {
+		return
 	}
 	c := new(registry.Container)
 	*c = *old
 	m.measure(c)
 	_ = m.putChanged(old, c) // counted and logged; the next round tries again
+}
+
+// alive reports whether the container's init is the process that was noted:
+// of one that has ended, or not begun, the limits above it would be read.
+func (m *Manager) alive(c *registry.Container) bool {
+	if c.PID == 0 || c.BootID != m.cfg.BootID {
+		return false
+	}
+	ticks, _, err := m.cfg.Kernel.Process(c.PID)
+	return err == nil && ticks == c.StartTicks
 }

@@ -32,16 +32,25 @@ func (m *Manager) newEntry(s Spec) *registry.Container {
 		c.Input.NumCPUs = &v
 	}
 	limits := s.Limits
-	if s.CgroupPath != "" {
-		above, err := m.cfg.Kernel.AncestorLimits(s.CgroupPath)
-		if err != nil {
-			m.fail("cgroup", "cannot read the limits above a new container, its own decide", err, "container", s.ID)
-		} else {
-			limits = smaller(limits, above)
-		}
+	if above, err := m.limitsAbove(s); err != nil {
+		m.fail("cgroup", "cannot read the limits above a new container, its own decide", err, "container", s.ID)
+	} else {
+		limits = smaller(limits, above)
 	}
 	m.decide(c, limits)
 	return c
+}
+
+// limitsAbove returns the limits of the cgroups above a container's.
+func (m *Manager) limitsAbove(s Spec) (size.Limits, error) {
+	if s.CgroupsPath == "" {
+		return size.Limits{}, nil
+	}
+	paths, err := m.cfg.Kernel.PathsFromSpec(s.CgroupsPath)
+	if err != nil {
+		return size.Limits{}, err
+	}
+	return m.cfg.Kernel.Limits(paths)
 }
 
 // decide sets the entry's limits and everything that follows from them.
@@ -52,31 +61,30 @@ func (m *Manager) decide(c *registry.Container, limits size.Limits) {
 		host = c.Input.Host // as last known
 	}
 	c.Input.Host, c.Input.Limits, c.Input.FromRequests = host, limits, m.cfg.FromRequests
-	c.Decision = m.cfg.Decide(c.Input)
+	c.Decision = size.Decide(c.Input)
 }
 
 // measure reads the limits of the container's own cgroup and decides again.
-// A container whose cgroup is gone, or not known, keeps its size.
+// A container whose cgroup is not known, or cannot be read, keeps its limits.
 func (m *Manager) measure(c *registry.Container) {
-	if len(c.Cgroup) == 0 {
-		m.decide(c, c.Input.Limits)
-		return
+	limits := c.Input.Limits
+	if len(c.Cgroup) > 0 {
+		l, err := m.cfg.Kernel.Limits(c.Cgroup)
+		if err == nil {
+			limits = l
+		} else if !errors.Is(err, cgroup.ErrGone) {
+			m.fail("cgroup", "cannot read a container's limits, it keeps them", err, "container", c.ID)
+		}
 	}
-	limits, err := m.cfg.Kernel.Limits(c.Cgroup)
-	switch {
-	case err == nil:
-		m.decide(c, limits)
-	case !errors.Is(err, cgroup.ErrGone): // it has stopped: the runtime will say so
-		m.fail("cgroup", "cannot read a container's limits, it keeps its size", err, "container", c.ID)
-	}
+	m.decide(c, limits)
 }
 
 // annotations returns those of a pod that concern one of its containers.
 func annotations(pod map[string]string, container string) map[string]string {
 	var kept map[string]string
 	for _, key := range []string{
-		inject.Annotation, "truesize.dev/cpus", "truesize.dev/memory",
-		"cpus.truesize.dev/" + container, "memory.truesize.dev/" + container,
+		size.AnnotationInject, size.AnnotationCPUs, size.AnnotationMemory,
+		size.AnnotationCPUsContainer + container, size.AnnotationMemoryContainer + container,
 	} {
 		if v, ok := pod[key]; ok {
 			if kept == nil {

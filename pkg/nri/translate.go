@@ -3,11 +3,10 @@ package nri
 import (
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/containerd/nri/pkg/api"
 
+	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/lifecycle"
 	"github.com/truesize/truesize/pkg/size"
@@ -32,10 +31,10 @@ func spec(pod *api.PodSandbox, c *api.Container) lifecycle.Spec {
 			Privileged:  privileged(c),
 			HostPID:     hostPID(c),
 		},
-		CgroupPath: cgroupPath(c.GetLinux().GetCgroupsPath()),
-		Limits:     limits(resources),
-		CPUShares:  resources.GetCpu().GetShares().GetValue(),
-		PID:        int(c.GetPid()),
+		CgroupsPath: c.GetLinux().GetCgroupsPath(),
+		Limits:      limits(resources),
+		CPUShares:   resources.GetCpu().GetShares().GetValue(),
+		PID:         int(c.GetPid()),
 	}
 }
 
@@ -109,73 +108,11 @@ func milli(quota, period uint64) int64 {
 // countCPUs returns how many CPUs a list such as "0-3,8" names; 0 when it is
 // empty or malformed, for then the cgroup itself tells.
 func countCPUs(list string) int {
-	if strings.TrimSpace(list) == "" {
+	cpus, err := cgroup.ParseCPUList([]byte(list))
+	if err != nil {
 		return 0
 	}
-	const most = 1 << 16 // above any kernel's NR_CPUS
-	seen := make(map[int]bool)
-	for _, item := range strings.Split(list, ",") {
-		first, last, isRange := strings.Cut(strings.TrimSpace(item), "-")
-		if !isRange {
-			last = first
-		}
-		from, err1 := strconv.ParseUint(first, 10, 32)
-		to, err2 := strconv.ParseUint(last, 10, 32)
-		if err1 != nil || err2 != nil || from > to || to >= most {
-			return 0
-		}
-		for cpu := from; cpu <= to; cpu++ {
-			seen[int(cpu)] = true
-		}
-	}
-	return len(seen)
-}
-
-// cgroupPath translates linux.cgroupsPath of a specification to a path within
-// the hierarchies: the cgroupfs driver's is one, the systemd driver's is
-// "slice:prefix:name". It returns "" for anything else.
-func cgroupPath(spec string) string {
-	if slice, rest, ok := strings.Cut(spec, ":"); ok {
-		prefix, name, ok := strings.Cut(rest, ":")
-		if !ok || strings.Contains(rest, "/") {
-			return ""
-		}
-		return systemdPath(slice, prefix, name)
-	}
-	if !strings.HasPrefix(spec, "/") {
-		return ""
-	}
-	return path.Clean(spec)
-}
-
-// systemdPath returns the path of a scope in a slice: "-" separates the
-// slices above one another (systemd.slice(5)).
-func systemdPath(slice, prefix, name string) string {
-	if slice == "" {
-		slice = "system.slice" // what runc takes
-	}
-	base, ok := strings.CutSuffix(slice, ".slice")
-	if !ok || base == "" || strings.Contains(slice, "/") {
-		return ""
-	}
-	unit := name
-	if !strings.HasSuffix(name, ".slice") {
-		unit = name + ".scope"
-		if prefix != "" {
-			unit = prefix + "-" + unit
-		}
-	}
-	dir := "/"
-	if base != "-" {
-		parts := strings.Split(base, "-")
-		for i := range parts {
-			if parts[i] == "" {
-				return ""
-			}
-			dir = path.Join(dir, strings.Join(parts[:i+1], "-")+".slice")
-		}
-	}
-	return path.Join(dir, unit)
+	return len(cpus)
 }
 
 // adjustment translates a plan to NRI's terms. NRI lets one plugin change a
