@@ -3,9 +3,11 @@ package inject
 import (
 	"fmt"
 	"slices"
-
-	"github.com/truesize/truesize/pkg/size"
 )
+
+// Annotation is the pod annotation by which its author opts out: "false"
+// leaves the pod's containers alone.
+const Annotation = "truesize.dev/inject"
 
 // Namespaces are the Kubernetes namespaces whose pods are injected.
 type Namespaces struct {
@@ -55,7 +57,7 @@ func (s Skip) Explain() string {
 	case SkipSelector:
 		return "its pod's labels do not match inject.selector in the agent's configuration"
 	case SkipAnnotation:
-		return "its pod opted out: annotation " + size.AnnotationInject + `: "false"`
+		return "its pod opted out: annotation " + Annotation + `: "false"`
 	case SkipEarlier:
 		return "it was created while the agent was not registered with the runtime: recreate its pod to size it"
 	case SkipFailed:
@@ -68,11 +70,11 @@ func (s Skip) Explain() string {
 // warning on an annotation that says nothing.
 func eligible(c Container, cfg Config) (skip Skip, warnings []string) {
 	optOut := false
-	switch v, set := c.Annotations[size.AnnotationInject]; {
+	switch v, set := c.Annotations[Annotation]; {
 	case v == "false":
 		optOut = true
 	case set && v != "true":
-		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, size.AnnotationInject, v)}
+		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, Annotation, v)}
 	}
 	switch {
 	case c.Privileged:

@@ -139,7 +139,7 @@ func TestPlanEligibility(t *testing.T) {
 }
 
 func annotated(v string) func(*Container) {
-	return func(c *Container) { c.Annotations = map[string]string{size.AnnotationInject: v} }
+	return func(c *Container) { c.Annotations = map[string]string{Annotation: v} }
 }
 
 func TestPlanLongAnnotationIsCutInTheWarning(t *testing.T) {

@@ -83,7 +83,7 @@ func (m *Manager) measure(c *registry.Container) {
 func annotations(pod map[string]string, container string) map[string]string {
 	var kept map[string]string
 	for _, key := range []string{
-		size.AnnotationInject, size.AnnotationCPUs, size.AnnotationMemory,
+		inject.Annotation, size.AnnotationCPUs, size.AnnotationMemory,
 		size.AnnotationCPUsContainer + container, size.AnnotationMemoryContainer + container,
 	} {
 		if v, ok := pod[key]; ok {
