@@ -1,0 +1,54 @@
+package shim_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/truesize/truesize/shim"
+)
+
+// object returns the built shim of goarch. Without one the test is skipped,
+// and fails in CI, where the build comes first.
+func object(t *testing.T, goarch string) []byte {
+	t.Helper()
+	data, err := shim.Object(goarch)
+	if errors.Is(err, shim.ErrNotBuilt) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestObjectIsOfItsArchitecture(t *testing.T) {
+	for goarch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		t.Run(goarch, func(t *testing.T) {
+			f, err := elf.NewFile(bytes.NewReader(object(t, goarch)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Machine != machine || f.Type != elf.ET_DYN || f.Class != elf.ELFCLASS64 {
+				t.Errorf("got %v %v %v, want a 64-bit shared object for %v", f.Class, f.Type, f.Machine, machine)
+			}
+		})
+	}
+}
+
+func TestObjectOfAnotherArchitecture(t *testing.T) {
+	for _, goarch := range []string{"", "386", "riscv64", "../amd64"} {
+		if _, err := shim.Object(goarch); !errors.Is(err, shim.ErrArch) {
+			t.Errorf("Object(%q): got error %v, want ErrArch", goarch, err)
+		}
+	}
+}
+
+func TestHashNamesContent(t *testing.T) {
+	// The SHA-256 of "abc" is in FIPS 180-2, appendix B.1.
+	if got := shim.Hash([]byte("abc")); got != "ba7816bf8f01" {
+		t.Errorf(`Hash("abc") = %s, want ba7816bf8f01`, got)
+	}
+}
