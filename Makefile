@@ -61,9 +61,11 @@ unit: deps build
 	go vet ./...
 	go test -race $$(go list ./... | grep -vE '/test/(integration|lint)$$')
 
+# TESTS is a pattern of tests' names.
+TESTS := .
 integration: bin/dev-ready
 	@echo "== integration tests"
-	go test -count=1 -timeout 20m -v ./test/integration
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/integration
 
 bench: bin/dev-ready
 	@cd test/bench && go run ./view
