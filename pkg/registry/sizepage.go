@@ -202,8 +202,11 @@ func (m *MappedSizePage) SizePage() SizePage {
 // as of now since boot (CLOCK_BOOTTIME). Readers take them for half a minute.
 func (m *MappedSizePage) SetLoads(loads [3]float64, now time.Duration) {
 	for i, load := range loads {
-		scaled := min(max(load*65536, 0), math.MaxUint32)
-		m.store32(offLoads+4*i, uint32(scaled))
+		var scaled uint32
+		if load > 0 { // not NaN either
+			scaled = uint32(min(load*65536, math.MaxUint32))
+		}
+		m.store32(offLoads+4*i, scaled)
 	}
 	m.store64(offLoadTime, uint64(now/time.Second))
 }
