@@ -29,7 +29,7 @@ func spec(pod *api.PodSandbox, c *api.Container) lifecycle.Spec {
 			Env:         c.GetEnv(),
 			Mounts:      mounts(c.GetMounts()),
 			Privileged:  privileged(c),
-			HostPID:     hostPID(c),
+			HostPID:     hostPID(pod, c),
 		},
 		CgroupsPath: c.GetLinux().GetCgroupsPath(),
 		Limits:      limits(resources),
@@ -56,12 +56,26 @@ func privileged(c *api.Container) bool {
 	return false
 }
 
-// hostPID reports whether the container has no pid namespace but the host's.
-// A specification that lists no namespace at all says nothing of them.
-func hostPID(c *api.Container) bool {
-	namespaces := c.GetLinux().GetNamespaces()
-	isPID := func(n *api.LinuxNamespace) bool { return n.GetType() == "pid" }
-	return len(namespaces) > 0 && !slices.ContainsFunc(namespaces, isPID)
+// hostPID reports whether the container runs in the host's pid namespace: it
+// has none of its own, or joins that of a pod that has none. A specification
+// that lists no namespace at all says nothing of them.
+func hostPID(pod *api.PodSandbox, c *api.Container) bool {
+	own, known := pidNamespace(c.GetLinux().GetNamespaces())
+	if own == nil {
+		return known
+	}
+	pods, known := pidNamespace(pod.GetLinux().GetNamespaces())
+	return own.GetPath() != "" && pods == nil && known
+}
+
+// pidNamespace returns the pid namespace in a list, nil when there is none,
+// and whether there is any namespace in it.
+func pidNamespace(list []*api.LinuxNamespace) (pid *api.LinuxNamespace, known bool) {
+	i := slices.IndexFunc(list, func(n *api.LinuxNamespace) bool { return n.GetType() == "pid" })
+	if i < 0 {
+		return nil, len(list) > 0
+	}
+	return list[i], true
 }
 
 func mounts(list []*api.Mount) []inject.Mount {
