@@ -41,12 +41,12 @@ func (s *Server) attr(id uint64, now time.Time, a *gofuse.Attr) (time.Duration, 
 		dirAttr(id, s.start.UnixNano(), a)
 		return staticFor, 0
 	case versionID:
-		st, _, _ := s.service.current(now)
+		st, _ := s.service.current(now)
 		st.mtime = now.UnixNano()
 		fileAttr(id, st, a)
 		return 0, 0
 	}
-	ct, n, e := s.lookupNode(id)
+	_, n, e := s.lookupNode(id)
 	if e == nil {
 		s.stats.staleNodes.Add(1)
 		return 0, syscall.ESTALE
@@ -55,18 +55,12 @@ func (s *Server) attr(id uint64, now time.Time, a *gofuse.Attr) (time.Duration, 
 		dirAttr(id, s.start.UnixNano(), a)
 		return staticFor, 0
 	}
-	return s.snapshot(ct, n, now, a)
+	return s.snapshot(n, now, a)
 }
 
 // snapshot fills in the attributes of a file, rendered anew when due.
-func (s *Server) snapshot(ct *container, n *node, now time.Time, a *gofuse.Attr) (time.Duration, syscall.Errno) {
-	st, rendered, err := n.current(now)
-	if rendered {
-		s.stats.render(n.file, err)
-	}
-	if err != nil && s.opts.RenderFailed != nil && rendered {
-		s.opts.RenderFailed(ct.id, n.file, err)
-	}
+func (s *Server) snapshot(n *node, now time.Time, a *gofuse.Attr) (time.Duration, syscall.Errno) {
+	st, err := n.current(now)
 	switch {
 	case err == errRemoved:
 		return 0, syscall.ESTALE

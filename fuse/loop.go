@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
-	"time"
 	"sync"
 	"unsafe"
 
@@ -59,7 +56,7 @@ func (s *Server) resume(init []byte) error {
 // InitMessage returns the INIT message of the connection, for a successor;
 // nil before it was received.
 func (s *Server) InitMessage() []byte {
-	if m := s.stats.initMessage.Load(); m != nil {
+	if m := s.initMessage.Load(); m != nil {
 		return *m
 	}
 	return nil
@@ -69,23 +66,8 @@ func (s *Server) loop(fd int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	in, out := aligned(inSize), aligned(outSize)
-	pfd := make([]unix.PollFd, 1)
-	spin := false
-	us, _ := strconv.Atoi(os.Getenv("SPIN"))
 	for {
-		if spin && us > 0 {
-			spin = false
-			t0 := time.Now()
-			for time.Since(t0) < time.Duration(us)*time.Microsecond {
-				pfd[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-				r, _, _ := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&pfd[0])), 1, 0)
-				if r > 0 {
-					break
-				}
-			}
-		}
 		n, err := unix.Read(fd, in)
-		op := *(*uint32)(unsafe.Pointer(&in[4]))
 		switch err {
 		case nil:
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: interrupted before we read it
@@ -104,7 +86,6 @@ func (s *Server) loop(fd int) error {
 		if _, err := unix.Write(fd, out[:n]); err != nil && err != unix.ENOENT && err != unix.EINTR {
 			s.stats.writeErrors.Add(1)
 		}
-		spin = op == opGetattr
 	}
 }
 
@@ -112,7 +93,7 @@ func (s *Server) loop(fd int) error {
 func (s *Server) saveInit(in []byte) {
 	if len(in) >= headerIn && *(*uint32)(unsafe.Pointer(&in[4])) == opInit {
 		m := append([]byte(nil), in...)
-		s.stats.initMessage.Store(&m)
+		s.initMessage.Store(&m)
 	}
 }
 

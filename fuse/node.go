@@ -14,6 +14,9 @@ type Content interface {
 	// per file, by several for different files. The length is the same at
 	// every call until the container's size changes, and never 0. An error
 	// leaves the file as it was last seen.
+	//
+	// For a file of freshness 0 dst is nil, and the server keeps what is
+	// returned instead of a copy: it must not change, and may be shared.
 	Render(dst []byte, file int) ([]byte, error)
 }
 
@@ -51,19 +54,17 @@ type stamp struct {
 const staticFor = time.Hour
 
 // current returns the stamp of a snapshot within the freshness bound, made
-// now if need be. rendered says that it was made now. With an error and no
-// earlier snapshot, size is 0.
-func (n *node) current(now time.Time) (s stamp, rendered bool, err error) {
+// now if need be. With an error and no earlier snapshot, its size is 0.
+func (n *node) current(now time.Time) (s stamp, err error) {
 	n.render.Lock()
 	defer n.render.Unlock()
 	if n.content == nil {
-		return stamp{}, false, errRemoved
+		return stamp{}, errRemoved
 	}
 	if age := now.Sub(n.at); n.at.IsZero() || (n.freshness > 0 && age >= n.freshness) {
 		err = n.make(now)
-		rendered = true
 	}
-	return n.stampAt(now), rendered, err
+	return n.stampAt(now), err
 }
 
 // stampAt returns the stamp of the snapshot there is. render is held.
@@ -84,9 +85,16 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 8192); return &b 
 
 // make renders a snapshot. render is held.
 func (n *node) make(now time.Time) error {
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	out, err := n.content.Render((*buf)[:0], n.file)
+	var dst []byte
+	if n.freshness > 0 {
+		buf := scratch.Get().(*[]byte)
+		defer func() {
+			*buf = dst[:0]
+			scratch.Put(buf)
+		}()
+		dst = (*buf)[:0]
+	}
+	out, err := n.content.Render(dst, n.file)
 	if err == nil && len(out) == 0 {
 		err = errEmpty
 	}
@@ -95,16 +103,20 @@ func (n *node) make(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	*buf = out[:0]
+	dst = out
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if bytes.Equal(out, n.data) {
 		return nil // the kernel's pages are still right: same mtime
 	}
-	if len(out) != len(n.data) {
-		n.data = make([]byte, len(out))
+	switch {
+	case n.freshness == 0:
+		n.data = out
+	case len(out) == len(n.data):
+		copy(n.data, out)
+	default:
+		n.data = bytes.Clone(out)
 	}
-	copy(n.data, out)
 	n.mtime = max(now.UnixNano(), n.mtime+1)
 	return nil
 }
@@ -144,6 +156,14 @@ func (n *node) expire(c Content) (seen bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.data != nil
+}
+
+// refresh makes the next request render. seen is as for expire.
+func (n *node) refresh() (seen bool) {
+	n.render.Lock()
+	c := n.content
+	n.render.Unlock()
+	return c != nil && n.expire(c)
 }
 
 // remove ends the node: it waits for a render that runs and lets none follow.

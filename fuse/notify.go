@@ -54,7 +54,7 @@ func (q *notifier) take() []notice {
 	return list
 }
 
-func (q *notifier) run(ctx context.Context, fd int, stats *Stats) {
+func (q *notifier) run(ctx context.Context, fd int, stats *stats) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"log"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
@@ -27,21 +28,20 @@ type Options struct {
 	// know: it calls [Server.Put] and returns true if there is one. It may be
 	// nil.
 	Find func(id string) bool
-	// RenderFailed is told of every failed render: the content then stays as
-	// it was. It may be nil.
-	RenderFailed func(id string, file int, err error)
 	// Threads is the number of threads that serve requests, at least 2.
 	Threads int
 	// Panicked is told of a request that panicked and got EIO. It may be nil.
-	Panicked func(value any, stack []byte)
+	Panicked func(value string, stack []byte)
 }
 
 // A Server answers the requests of one FUSE connection.
 type Server struct {
 	opts  Options
 	proto *gofuse.ProtocolServer
-	stats Stats
-	start time.Time
+	stats stats
+	// initMessage began the connection.
+	initMessage atomic.Pointer[[]byte]
+	start       time.Time
 
 	// service is .truesize/version: never fresh, so that reading it proves
 	// that the server answers.
@@ -133,6 +133,16 @@ func (s *Server) newContainer(id string, hash uint64, c Content) *container {
 func (s *Server) expire(ct *container, c Content) {
 	for i := range ct.nodes {
 		if n := &ct.nodes[i]; n.expire(c) {
+			s.notify.inode(n.id)
+		}
+	}
+}
+
+// Refresh invalidates one file of every container: its size may have changed
+// for another reason than the container's.
+func (s *Server) Refresh(file int) {
+	for _, ct := range s.listing() {
+		if n := &ct.nodes[file]; n.refresh() {
 			s.notify.inode(n.id)
 		}
 	}
