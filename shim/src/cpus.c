@@ -4,7 +4,8 @@
 #include "elf.h"
 #include "hotspot.h"
 #include "mask.h"
-#include "numcpus.h"
+#include "page.h"
+#include "parse.h"
 #include "size.h"
 #include "syscall.h"
 
