@@ -10,7 +10,9 @@
 #include "elf.h"
 #include "errno.h"
 #include "mask.h"
-#include "numcpus.h"
+#include "page.h"
+#include "parse.h"
+#include "rules.h"
 #include "size.h"
 #include "syscall.h"
 

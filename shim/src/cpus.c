@@ -2,8 +2,10 @@
 
 #include "cpus.h"
 #include "elf.h"
+#include "hotspot.h"
 #include "mask.h"
-#include "numcpus.h"
+#include "page.h"
+#include "parse.h"
 #include "size.h"
 #include "syscall.h"
 
@@ -61,9 +63,12 @@ EXPORT int get_nprocs_conf(void)
 
 // Runtime.availableProcessors(), OperatingSystemMXBean and all that builds on
 // them ask libjvm by this name, through the PLT of libjava and libmanagement.
+// A count given to this very JVM by a flag goes before the container's, as it
+// does for the JVM's own threads.
 EXPORT int JVM_ActiveProcessorCount(void)
 {
-	int cpus = size_cpus();
+	int flag = active_processor_count_flag();
+	int cpus = flag > 0 ? flag : size_cpus();
 
 	return cpus > 0 ? cpus : next_count(NEXT(count, "JVM_ActiveProcessorCount"));
 }

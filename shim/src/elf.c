@@ -9,6 +9,7 @@ enum {
 	DT_GNU_HASH = 0x6ffffef5,
 	DT_VERSYM = 0x6ffffff0,
 
+	STT_OBJECT = 1,
 	STT_FUNC = 2,
 	STB_GLOBAL = 1,
 	STB_WEAK = 2,
@@ -49,6 +50,12 @@ extern struct debug *_dl_debug_addr WEAK;
 
 // The shim's own dynamic section.
 extern const struct dyn _DYNAMIC[] HIDDEN;
+
+// What is looked for.
+struct wanted {
+	const char *symbol;
+	int type;
+};
 
 struct tables {
 	const struct object *object;
@@ -101,7 +108,7 @@ static struct tables tables_of(const struct object *o)
 	return t;
 }
 
-static bool equal(const char *a, const char *b)
+bool same_string(const char *a, const char *b)
 {
 	while (*a == *b && *a != '\0') {
 		a++;
@@ -110,21 +117,21 @@ static bool equal(const char *a, const char *b)
 	return *a == *b;
 }
 
-// definition returns the address of symbol i if it is a function of that
-// name, defined here, in its default version.
-static void *definition(const struct tables *t, uint32_t i, const char *symbol)
+// definition returns the address of symbol i if it is what is wanted, defined
+// here, in its default version.
+static void *definition(const struct tables *t, uint32_t i, const struct wanted *w)
 {
 	const struct sym *s = &t->symbols[i];
 	int bind = s->info >> 4;
 
-	if ((s->info & 0xf) != STT_FUNC || s->section == SHN_UNDEF || (bind != STB_GLOBAL && bind != STB_WEAK))
+	if ((s->info & 0xf) != w->type || s->section == SHN_UNDEF || (bind != STB_GLOBAL && bind != STB_WEAK))
 		return NULL;
 	if (t->versions != NULL && (t->versions[i] & VERSYM_HIDDEN) != 0)
 		return NULL;
-	return equal(t->strings + s->name, symbol) ? (void *)(t->object->base + s->value) : NULL;
+	return same_string(t->strings + s->name, w->symbol) ? (void *)(t->object->base + s->value) : NULL;
 }
 
-static void *find_by_gnu_hash(const struct tables *t, const char *symbol)
+static void *find_by_gnu_hash(const struct tables *t, const struct wanted *w)
 {
 	uint32_t buckets = t->gnu_hash[0], first = t->gnu_hash[1], bloom_words = t->gnu_hash[2];
 	const uint32_t *bucket = t->gnu_hash + 4 + 2 * bloom_words;
@@ -133,20 +140,20 @@ static void *find_by_gnu_hash(const struct tables *t, const char *symbol)
 
 	if (buckets == 0)
 		return NULL;
-	for (const char *c = symbol; *c != '\0'; c++)
+	for (const char *c = w->symbol; *c != '\0'; c++)
 		h = h * 33 + (uint8_t)*c;
 	uint32_t i = bucket[h % buckets];
 	if (i < first)
 		return NULL;
 	for (;; i++) {
 		uint32_t entry = chain[i - first];
-		void *at = (entry | 1) == (h | 1) ? definition(t, i, symbol) : NULL;
+		void *at = (entry | 1) == (h | 1) ? definition(t, i, w) : NULL;
 		if (at != NULL || (entry & 1) != 0)
 			return at;
 	}
 }
 
-static void *find_by_hash(const struct tables *t, const char *symbol)
+static void *find_by_hash(const struct tables *t, const struct wanted *w)
 {
 	uint32_t buckets = t->hash[0];
 	const uint32_t *bucket = t->hash + 2;
@@ -155,39 +162,49 @@ static void *find_by_hash(const struct tables *t, const char *symbol)
 
 	if (buckets == 0)
 		return NULL;
-	for (const char *c = symbol; *c != '\0'; c++) {
+	for (const char *c = w->symbol; *c != '\0'; c++) {
 		h = (h << 4) + (uint8_t)*c;
 		h = (h ^ (h >> 24 & 0xf0)) & 0x0fffffff;
 	}
 	for (uint32_t i = bucket[h % buckets]; i != 0; i = chain[i]) {
-		void *at = definition(t, i, symbol);
+		void *at = definition(t, i, w);
 		if (at != NULL)
 			return at;
 	}
 	return NULL;
 }
 
-static void *find_in(const struct object *o, const char *symbol)
+static void *find_in(const struct object *o, const struct wanted *w)
 {
 	struct tables t = tables_of(o);
 
 	if (t.symbols == NULL || t.strings == NULL)
 		return NULL;
 	if (t.gnu_hash != NULL)
-		return find_by_gnu_hash(&t, symbol);
-	return t.hash == NULL ? NULL : find_by_hash(&t, symbol);
+		return find_by_gnu_hash(&t, w);
+	return t.hash == NULL ? NULL : find_by_hash(&t, w);
 }
 
-void *next_definition(const char *symbol)
+static void *find_next(struct wanted w)
 {
 	const struct object *o = objects();
 
 	while (o != NULL && o->dynamic != _DYNAMIC)
 		o = o->next;
 	for (o = o == NULL ? NULL : o->next; o != NULL; o = o->next) {
-		void *at = find_in(o, symbol);
+		void *at = find_in(o, &w);
 		if (at != NULL)
 			return at;
 	}
 	return NULL;
+}
+
+void *next_definition(const char *symbol)
+{
+	return find_next((struct wanted){symbol, STT_FUNC});
+}
+
+void *next_data(const char *symbol)
+{
+	return find_next((struct wanted){symbol, STT_OBJECT});
 }

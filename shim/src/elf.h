@@ -10,6 +10,11 @@
 // of the program's start, the libc among them, stay where they are.
 HIDDEN void *next_definition(const char *symbol);
 
+// next_data is next_definition for a variable.
+HIDDEN void *next_data(const char *symbol);
+
+HIDDEN bool same_string(const char *a, const char *b);
+
 // NEXT gives the next definition of symbol as a pointer to type, NULL without
 // one. What was found is kept.
 #define NEXT(type, symbol)                                                          \

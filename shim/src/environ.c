@@ -1,5 +1,5 @@
 #include "environ.h"
-#include "numcpus.h"
+#include "parse.h"
 
 // Weak: a dynamic program without a libc has none, and a strong reference
 // would keep it from starting.

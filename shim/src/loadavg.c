@@ -1,48 +1,14 @@
 // getloadavg(3). glibc read /proc/loadavg until 2.34, where the container has
 // its own; since then, and in musl, it asks sysinfo(2), which tells the node's.
 
-#include "loadavg.h"
 #include "elf.h"
-#include "memory.h"
 #include "meter.h"
+#include "page.h"
+#include "parse.h"
+#include "rules.h"
 #include "syscall.h"
 
 typedef int getloadavg_(double *loads, int n);
-
-// parse_load reads "12.34 " at *at and moves *at behind the space.
-static bool parse_load(const char **at, const char *end, double *load)
-{
-	double value = 0, unit = 1;
-	bool fraction = false;
-	int digits = 0;
-
-	for (; *at < end && **at != ' '; (*at)++) {
-		if (**at == '.' && !fraction) {
-			fraction = true;
-			continue;
-		}
-		if (**at < '0' || **at > '9' || ++digits > 15)
-			return false;
-		value = value * 10 + (**at - '0');
-		unit = fraction ? unit * 10 : unit;
-	}
-	if (digits == 0 || *at == end)
-		return false;
-	(*at)++;
-	*load = value / unit;
-	return true;
-}
-
-bool parse_loadavg(const char *text, size_t length, double loads[3])
-{
-	const char *at = text;
-
-	for (int i = 0; i < 3; i++) {
-		if (!parse_load(&at, text + length, &loads[i]))
-			return false;
-	}
-	return true;
-}
 
 static bool loads_of_page(double loads[3])
 {

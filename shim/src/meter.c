@@ -1,20 +1,8 @@
 #include "meter.h"
+#include "parse.h"
 #include "syscall.h"
 
 #define CGROUP "/sys/fs/cgroup/"
-
-uint64_t parse_number(const char *text, size_t length)
-{
-	uint64_t n = 0;
-	size_t i = 0;
-
-	for (; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
-		if (n > (UNKNOWN - 9) / 10)
-			return UNKNOWN;
-		n = n * 10 + (uint64_t)(text[i] - '0');
-	}
-	return i > 0 && i < length && text[i] == '\n' ? n : UNKNOWN;
-}
 
 long read_file(const char *path, char *buffer, size_t size)
 {

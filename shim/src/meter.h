@@ -7,9 +7,7 @@
 
 #include "types.h"
 
-// UNKNOWN: the container shows no such file.
-#define UNKNOWN UINT64_MAX
-
+// Each is UNKNOWN where the container shows no such file.
 HIDDEN uint64_t used_memory(void); // bytes, page cache included
 HIDDEN uint64_t used_swap(void);   // bytes
 HIDDEN uint64_t used_tasks(void);  // processes and threads
@@ -17,9 +15,5 @@ HIDDEN uint64_t used_tasks(void);  // processes and threads
 // read_file reads the first size bytes of a file at most, and returns how
 // many, or -errno.
 HIDDEN long read_file(const char *path, char *buffer, size_t size);
-
-// parse_number returns the decimal number that text of length bytes begins
-// with and a newline ends, else UNKNOWN.
-HIDDEN uint64_t parse_number(const char *text, size_t length);
 
 #endif

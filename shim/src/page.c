@@ -1,4 +1,5 @@
 #include "page.h"
+#include "rules.h"
 #include "syscall.h"
 
 _Static_assert(sizeof(struct size_page) == 80, "the layout is a file format");
@@ -8,11 +9,6 @@ _Static_assert(sizeof(struct size_page) == 80, "the layout is a file format");
 static const struct size_page *mapped;
 static const struct size_page none;
 #define NONE (&none)
-
-bool valid_page(const struct size_page *page, long size)
-{
-	return size >= SIZE_PAGE_BYTES && page->magic == SIZE_PAGE_MAGIC && page->version == SIZE_PAGE_VERSION;
-}
 
 // for_good tells whether an error will be the same at the next call: out of
 // descriptors, for one, will not.

@@ -42,10 +42,6 @@ struct size_page {
 // there is none that this version can read.
 HIDDEN const struct size_page *size_page(void);
 
-// valid_page tells whether the first bytes of a file of size bytes are those
-// of a page that this version can read.
-HIDDEN bool valid_page(const struct size_page *page, long size);
-
 // Loads of a field, each at once.
 #define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
