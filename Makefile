@@ -1,6 +1,6 @@
 # The commands of the repository; README.md and docs/development.md say what
 # each does.
-.PHONY: build test unit integration e2e lint image run up down bench deps tools images clean
+.PHONY: ready build test unit integration e2e lint image run up down bench deps tools images clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
@@ -40,13 +40,12 @@ images: | deps
 	@go build -o bin/dev ./test/dev
 	@bin/dev images
 
-# Make runs the three beside each other: fetching waits on the network,
-# compiling on the CPU.
-bin/dev-ready: deps
+# All that a stack needs. The three are made beside each other: fetching
+# waits on the network, compiling on the CPU.
+ready: deps
 	@$(MAKE) -j3 build tools images
-.PHONY: bin/dev-ready
 
-run up: bin/dev-ready
+run up: ready
 	@exec bin/dev $@
 
 down:
@@ -61,11 +60,13 @@ unit: deps build
 	go vet ./...
 	go test -race $$(go list ./... | grep -vE '/test/(integration|lint)$$')
 
-integration: bin/dev-ready
+# TESTS is a pattern of tests' names.
+TESTS := .
+integration: ready
 	@echo "== integration tests"
-	go test -count=1 -timeout 20m -v ./test/integration
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/integration
 
-bench: bin/dev-ready
+bench: ready
 	@cd test/bench && go run ./view
 
 lint: deps build bin/tools/staticcheck

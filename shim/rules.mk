@@ -24,7 +24,7 @@ SHIM_LDFLAGS_arm64 := -Wl,-z,max-page-size=65536
 # becoming calls of memset; no stack protector and no fortify, which call libc.
 SHIM_CFLAGS := -std=c11 -O2 -g0 -fPIC -ffreestanding -fvisibility=hidden \
 	-fno-stack-protector -U_FORTIFY_SOURCE \
-	-fno-tree-loop-distribute-patterns -fno-ident \
+	-fno-tree-loop-distribute-patterns -fno-tree-vectorize -fno-ident \
 	-Wall -Wextra -Werror -Wvla -Wstrict-prototypes
 # Both hash tables (old musl and old glibc know one each), no RELR (new glibc
 # only), no executable stack, no text relocations, no build id (the object's

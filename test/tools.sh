@@ -13,6 +13,6 @@ echo "building the container stack (containerd, runc, crictl, CNI plugins): minu
 # runc's.
 go build -v -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w" -o "$out/" tool 2>&1 | awk '
 	/^go: downloading/ { if (++modules % 50 == 0) print "  " modules " modules fetched"; fflush(); next }
-	/^[a-z0-9.\/_-]+$/ && /\// { if (++packages % 100 == 0) print "  " packages " packages compiled"; fflush(); next }
+	/^[A-Za-z0-9.\/_-]+$/ && /\// { if (++packages % 100 == 0) print "  " packages " packages compiled"; fflush(); next }
 	/^[a-z0-9_]+$/ { next }
 	{ print; fflush() }'

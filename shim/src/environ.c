@@ -1,11 +1,24 @@
 #include "environ.h"
-#include "numcpus.h"
+#include "parse.h"
 
 // Weak: a dynamic program without a libc has none, and a strong reference
 // would keep it from starting.
 extern char **environ WEAK;
 
 static const char name[] = "NUM_CPUS=";
+
+// Where NUM_CPUS was found last. A pod can have thousands of variables (one
+// set per Service of its namespace), too many to look through at every call.
+// When environ is still the same array and slot still holds entry, the rest of
+// what was learnt holds too: setenv and unsetenv of the variable change one of
+// them, and so does a variable added, for slot is the end when it was absent.
+// Readers check the sequence number; it is odd while someone writes.
+static struct {
+	uint64_t sequence;
+	char **array;
+	char **slot;
+	char *entry;
+} found;
 
 // value_of returns what follows "NUM_CPUS=" in entry, NULL for another name.
 static const char *value_of(const char *entry)
@@ -17,14 +30,58 @@ static const char *value_of(const char *entry)
 	return entry;
 }
 
+// remember writes found, unless someone else is at it: a signal handler or a
+// thread that a fork left behind must not be waited for.
+static void remember(char **array, char **slot, char *entry)
+{
+	uint64_t sequence = __atomic_load_n(&found.sequence, __ATOMIC_RELAXED);
+
+	if (sequence % 2 != 0 || !__atomic_compare_exchange_n(&found.sequence, &sequence, sequence + 1, false,
+							      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return;
+	// The odd number is seen before the first store, the even after the last.
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&found.array, array, __ATOMIC_RELAXED);
+	__atomic_store_n(&found.slot, slot, __ATOMIC_RELAXED);
+	__atomic_store_n(&found.entry, entry, __ATOMIC_RELAXED);
+	__atomic_store_n(&found.sequence, sequence + 2, __ATOMIC_RELEASE);
+}
+
+// recall returns the slot of NUM_CPUS in array if it is where it was, else
+// NULL.
+static char **recall(char **array)
+{
+	uint64_t sequence = __atomic_load_n(&found.sequence, __ATOMIC_ACQUIRE);
+	char **in = __atomic_load_n(&found.array, __ATOMIC_RELAXED);
+	char **slot = __atomic_load_n(&found.slot, __ATOMIC_RELAXED);
+	char *entry = __atomic_load_n(&found.entry, __ATOMIC_RELAXED);
+
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (sequence % 2 != 0 || __atomic_load_n(&found.sequence, __ATOMIC_RELAXED) != sequence)
+		return NULL;
+	return in == array && *slot == entry ? slot : NULL;
+}
+
+// look_up returns the slot of NUM_CPUS in array, or the end of array.
+static char **look_up(char **array)
+{
+	char **slot = array;
+
+	while (*slot != NULL && value_of(*slot) == NULL)
+		slot++;
+	remember(array, slot, *slot);
+	return slot;
+}
+
 int env_num_cpus(void)
 {
-	if (&environ == NULL || environ == NULL)
+	char **array = &environ == NULL ? NULL : environ;
+
+	if (array == NULL)
 		return 0;
-	for (char **e = environ; *e != NULL; e++) {
-		const char *value = value_of(*e);
-		if (value != NULL)
-			return parse_num_cpus(value);
-	}
-	return 0;
+	char **slot = recall(array);
+	if (slot == NULL)
+		slot = look_up(array);
+	char *entry = *slot;
+	return entry == NULL ? 0 : parse_num_cpus(value_of(entry));
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -53,15 +54,15 @@ const JavaClassPath = "/usr/local/share/truesize"
 // and pid namespaces of its own: killed at any moment, it leaves no mount
 // and no process.
 func buildDebian(ctx context.Context, dst string, progress func(string)) (err error) {
-	work, err := os.MkdirTemp("/var/tmp", "truesize-image-")
-	if err != nil {
+	work := workDir(dst)
+	// What a killed build has left: the cache's lock says that none runs.
+	if err := os.RemoveAll(work); err != nil {
+		return fmt.Errorf("clean up after an earlier build: %w", err)
+	}
+	if err := os.Mkdir(work, 0o755); err != nil {
 		return fmt.Errorf("create work directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	// apt fetches as its own user.
-	if err := os.Chmod(work, 0o755); err != nil {
-		return fmt.Errorf("open work directory: %w", err)
-	}
 	progress("building the Debian image: fetching and unpacking packages (about a minute)")
 	layer, err := writeLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, work, tw, progress) })
 	if err != nil {
@@ -76,6 +77,13 @@ func buildDebian(ctx context.Context, dst string, progress func(string)) (err er
 		}
 		return errors.Join(a.addImage(Debian, layer, []string{"/bin/sh"}), a.close())
 	})
+}
+
+// workDir returns the build directory of the cache that dst is in. It is not
+// in the cache, which may be in a home directory that apt's user cannot enter.
+func workDir(dst string) string {
+	sum := sha256.Sum256([]byte(filepath.Dir(dst)))
+	return fmt.Sprintf("/var/tmp/truesize-image-%x", sum[:6])
 }
 
 // debootstrap runs mmdebstrap and copies what it makes to tw.

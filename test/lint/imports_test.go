@@ -19,8 +19,9 @@ var layers = [][]string{
 	{"pkg/version"},
 	{"pkg/size"},
 	{"pkg/inject", "pkg/registry", "pkg/cgroup"},
-	{"pkg/config", "pkg/lifecycle"},
+	{"pkg/lifecycle"},
 	{"fuse", "cni", "shim", "pkg/nri", "pkg/ociruntime", "pkg/attach", "pkg/logs"},
+	{"pkg/config", "pkg/metrics", "pkg/shimdir", "pkg/viewd"},
 	{"pkg/agent"},
 	{"cmd"},
 }
