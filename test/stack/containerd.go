@@ -67,7 +67,7 @@ func (s *Stack) configure() error {
 	files := map[string]string{
 		"containerd.toml":     containerdConfig,
 		"cni/10-dev.conflist": cniConfig,
-		"crictl.yaml":         "runtime-endpoint: unix://{{.Socket}}\nimage-endpoint: unix://{{.Socket}}\ntimeout: 60\n",
+		"crictl.yaml":         "runtime-endpoint: unix://{{.Socket}}\nimage-endpoint: unix://{{.Socket}}\ntimeout: 60\ndisable-pull-on-run: true\n",
 		"nri-plugins/.keep":   "",
 		"nri-conf/.keep":      "",
 		"certs/.keep":         "",
