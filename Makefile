@@ -1,9 +1,84 @@
-# The commands of the repository; README.md says what each does.
-.PHONY: build test e2e lint image run up down bench
+# The commands of the repository; README.md and docs/development.md say what
+# each does.
+.PHONY: ready build test unit integration e2e lint image run up down bench deps tools images clean
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
 
-build test lint run up down bench:
-	@echo "$@: not yet" >&2; exit 2
+# Run and test need root: containerd, cgroups, FUSE.
+PROGRAMS := $(notdir $(wildcard cmd/*))
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X github.com/truesize/truesize/pkg/version.version=$(VERSION)
+# Without a repository that git trusts (another user's clone) there is no
+# revision to stamp.
+BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
+GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags "$(LDFLAGS)"
+
+include $(wildcard shim/rules.mk)
+
+# The shim's objects are embedded, so they come first.
+build: $(SHIM_BIN) $(SHIM_OBJECTS)
+	@mkdir -p bin
+	@$(GOBUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
+	@echo "built: $(PROGRAMS:%=bin/%) $(SHIM_BIN)"
+
+# What make installs: a package list, each only if it is missing.
+deps:
+	@test/deps.sh test/packages.txt
+
+# The private container stack, from test/tools' module graph. The stamp is
+# its name: another graph, another stamp.
+TOOLS_STAMP := bin/tools/.$(shell cat test/tools/go.mod test/tools/go.sum test/tools.sh | sha256sum | cut -c1-16)
+tools: $(TOOLS_STAMP)
+$(TOOLS_STAMP): | deps
+	@test/tools.sh bin/tools
+	@rm -f bin/tools/.[0-9a-f]* && touch $@
+
+# The containers' images, under run/images.
+images: | deps
+	@go build -o bin/dev ./test/dev
+	@bin/dev images
+
+# All that a stack needs. The three are made beside each other: fetching
+# waits on the network, compiling on the CPU.
+ready: deps
+	@$(MAKE) -j3 build tools images
+
+run up: ready
+	@exec bin/dev $@
+
+down:
+	@go build -o bin/dev ./test/dev
+	@exec bin/dev down
+
+test: unit integration
+
+# -race needs cgo; fuzz seeds run as tests.
+unit: deps build
+	@echo "== unit tests"
+	go vet ./...
+	go test -race $$(go list ./... | grep -vE '/test/(integration|lint)$$')
+
+# TESTS is a pattern of tests' names.
+TESTS := .
+integration: ready
+	@echo "== integration tests"
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/integration
+
+bench: ready
+	@cd test/bench && go run ./view
+
+lint: deps build bin/tools/staticcheck
+	@test/lint.sh
+
+bin/tools/staticcheck: test/tools/lint/go.mod test/tools/lint/go.sum
+	@echo "building staticcheck"
+	@mkdir -p bin/tools
+	@cd test/tools/lint && go build -trimpath -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
 e2e image:
 	@echo "$@: not yet" >&2; exit 2
+
+clean:
+	rm -rf bin

@@ -20,6 +20,10 @@ type Container struct {
 	PodUID    string `json:"podUID,omitempty"`
 	SandboxID string `json:"sandboxID,omitempty"`
 
+	// Via names who registered the container ("nri", "runc"): only that one
+	// takes its entry away.
+	Via string `json:"via,omitempty"`
+
 	// PID is the container's init in the host's pid namespace, 0 until the
 	// runtime has created it.
 	PID int `json:"pid,omitempty"`
@@ -48,4 +52,6 @@ type Container struct {
 	Shim string `json:"shim,omitempty"`
 	// Env are the names of the variables that were added or changed.
 	Env []string `json:"env,omitempty"`
+	// Notes are sentences on what was left out of the injection, and why.
+	Notes []string `json:"notes,omitempty"`
 }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/truesize/truesize/fuse/promtext"
+	"github.com/truesize/truesize/fuse/view"
+	"github.com/truesize/truesize/pkg/version"
+	"golang.org/x/sys/unix"
+)
+
+// listen takes over the socket of a predecessor: the lock is held.
+func listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// serveMetrics writes one exposition per connection.
+func serveMetrics(l net.Listener, v *view.View) error {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil { // out of descriptors: they come back
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		// One at a time: who does not read is waited for this long only.
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = conn.Write(exposition(v))
+		conn.Close()
+	}
+}
+
+func exposition(v *view.View) []byte {
+	w := new(promtext.Writer)
+	v.WriteMetrics(w)
+	var ru unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &ru) == nil {
+		cpu := float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
+		w.One("truesize_viewd_process_cpu_seconds_total", promtext.Counter, "CPU time of the server.", cpu)
+	}
+	const build = "truesize_viewd_build_info"
+	i := version.Get()
+	w.Metric(build, promtext.Gauge, "The build of the server; its value is 1.")
+	w.Sample(build, 1, "version", i.Version, "revision", i.Revision, "goversion", i.GoVersion)
+	return w.Bytes()
+}

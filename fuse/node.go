@@ -1,0 +1,177 @@
+package fuse
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Content renders the files of one container.
+type Content interface {
+	// Render appends to dst what file shows now: the number is its position
+	// in the list given to [NewTree]. It is called by one goroutine at a time
+	// per file, by several for different files. The length is the same at
+	// every call until the container's size changes, and never 0. An error
+	// leaves the file as it was last seen.
+	//
+	// For a file of freshness 0 dst is nil, and the server keeps what is
+	// returned instead of a copy: it must not change, and may be shared.
+	Render(dst []byte, file int) ([]byte, error)
+}
+
+var errEmpty = errors.New("rendered to nothing")
+
+// A node is one file of one container and the snapshot of it that the kernel
+// was last told of.
+type node struct {
+	id        uint64
+	file      int
+	freshness time.Duration
+
+	// render is held while a snapshot is made, so that one is made at a time
+	// and the others who asked get it too. It is taken before mu.
+	render  sync.Mutex
+	content Content   // nil once the container is removed
+	at      time.Time // when data was rendered; zero: render at the next request
+
+	// mu guards what a READ copies from: held for a memory copy only.
+	mu    sync.Mutex
+	data  []byte
+	mtime int64 // ns since the epoch
+}
+
+// A stamp is what the kernel is told of a snapshot.
+type stamp struct {
+	size  uint64
+	mtime int64
+	// fresh is for how long the kernel need not ask again.
+	fresh time.Duration
+}
+
+// staticFor is how long the kernel may keep what only an invalidation
+// changes. It is not for ever, so that a lost one heals.
+const staticFor = time.Hour
+
+// current returns the stamp of a snapshot within the freshness bound, made
+// now if need be. With an error and no earlier snapshot, its size is 0.
+func (n *node) current(now time.Time) (s stamp, err error) {
+	n.render.Lock()
+	defer n.render.Unlock()
+	if n.content == nil {
+		return stamp{}, errRemoved
+	}
+	if age := now.Sub(n.at); n.at.IsZero() || (n.freshness > 0 && age >= n.freshness) {
+		err = n.make(now)
+	}
+	return n.stampAt(now), err
+}
+
+// stampAt returns the stamp of the snapshot there is. render is held.
+func (n *node) stampAt(now time.Time) stamp {
+	n.mu.Lock()
+	s := stamp{size: uint64(len(n.data)), mtime: n.mtime, fresh: staticFor}
+	n.mu.Unlock()
+	if n.freshness > 0 {
+		// What is left of the bound: a reader's copy is never older than that.
+		s.fresh = max(n.freshness-now.Sub(n.at), 0)
+	}
+	return s
+}
+
+// scratch holds the buffers into which snapshots are rendered. A snapshot is
+// copied out at its exact size, so a node holds no more than it shows.
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 8192); return &b }}
+
+// make renders a snapshot. render is held.
+func (n *node) make(now time.Time) error {
+	var dst []byte
+	if n.freshness > 0 {
+		buf := scratch.Get().(*[]byte)
+		defer func() {
+			*buf = dst[:0]
+			scratch.Put(buf)
+		}()
+		dst = (*buf)[:0]
+	}
+	out, err := n.content.Render(dst, n.file)
+	if err == nil && len(out) == 0 {
+		err = errEmpty
+	}
+	// A failed render is not tried again before the bound, either.
+	n.at = now
+	if err != nil {
+		return err
+	}
+	dst = out
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if bytes.Equal(out, n.data) {
+		return nil // the kernel's pages are still right: same mtime
+	}
+	switch {
+	case n.freshness == 0:
+		n.data = out
+	case len(out) == len(n.data):
+		copy(n.data, out)
+	default:
+		n.data = bytes.Clone(out)
+	}
+	n.mtime = max(now.UnixNano(), n.mtime+1)
+	return nil
+}
+
+// read copies the snapshot from off on. What is asked for beyond its end, up
+// to the end of the page, is spaces: the kernel shows of a page what the
+// file's size covers, and when that grows, a reader who still holds the old
+// page must not find NUL bytes in it. exact leaves them out.
+func (n *node) read(dst []byte, off uint64, exact bool) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	size := uint64(len(n.data))
+	if off >= size {
+		return 0
+	}
+	copied := copy(dst, n.data[off:])
+	if exact {
+		return copied
+	}
+	end := min(uint64(len(dst)), pageEnd(size)-off)
+	for i := uint64(copied); i < end; i++ {
+		dst[i] = ' '
+	}
+	return int(max(end, uint64(copied)))
+}
+
+const pageSize = 4096
+
+func pageEnd(size uint64) uint64 { return (size + pageSize - 1) &^ (pageSize - 1) }
+
+// expire makes the next request render, with the content c from now on.
+// seen says whether the kernel may hold anything of the node.
+func (n *node) expire(c Content) (seen bool) {
+	n.render.Lock()
+	defer n.render.Unlock()
+	n.content, n.at = c, time.Time{}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.data != nil
+}
+
+// refresh makes the next request render. seen is as for expire.
+func (n *node) refresh() (seen bool) {
+	n.render.Lock()
+	c := n.content
+	n.render.Unlock()
+	return c != nil && n.expire(c)
+}
+
+// remove ends the node: it waits for a render that runs and lets none follow.
+func (n *node) remove() {
+	n.render.Lock()
+	defer n.render.Unlock()
+	n.content = nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.data = nil
+}

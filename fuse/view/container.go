@@ -1,0 +1,198 @@
+package view
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/truesize/truesize/fuse/procview"
+	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/size"
+)
+
+// A container is what is kept of one container: it renders its files.
+type container struct {
+	v  *View
+	id string
+
+	mu    sync.Mutex
+	paths map[string]string // its cgroup, as in the registry's entry
+	pid   int
+	start time.Duration // of its init, since boot
+	sized *sized
+	// bad says that the entry cannot be used: every file is the host's.
+	bad bool
+
+	// group is opened when first needed: a container is registered before its
+	// cgroup is made. opened says that it was there once.
+	group  *cgroup.Group
+	opened bool
+	closed bool
+
+	counters procview.Counters
+	file     *counterFile // nil when it cannot be written
+	lastUp   time.Duration
+
+	load    procview.Load
+	tasks   taskCount
+	sampled time.Time
+	idleCPU uint64 // CPU time at the last count of tasks, in µs
+	failed  [numFiles]bool
+}
+
+// A taskCount is the state of a container's threads when they were counted.
+type taskCount struct{ running, blocked, total, lastPID int }
+
+func newContainer(v *View, id string) *container { return &container{v: v, id: id} }
+
+// update takes over an entry. It returns whether what the kernel holds of the
+// container's files has to go.
+func (c *container) update(e *registry.Container) (changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := c.sized == nil
+	if !first {
+		c.advance() // what passed until now had the earlier size
+	}
+	if s := e.Decision.Size; first || c.bad || c.sized.size != s {
+		z, errs := newSized(c.v.host, s)
+		c.sized, changed = z, true
+		for file, err := range errs {
+			if err != nil {
+				c.v.stats.failed(file, err)
+				c.v.log.Warn("a file of the host is shown as it is", "container", c.id, "file", c.v.path(file), "error", err)
+			}
+		}
+	}
+	c.bad = false
+	c.paths, c.pid = e.Cgroup, e.PID
+	c.start = c.startOf(e)
+	if first {
+		c.openCounters()
+	}
+	return changed
+}
+
+// markBad shows the host's files from now on, unless there was a good entry.
+func (c *container) markBad() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sized != nil {
+		return // the last good one stays
+	}
+	c.bad = true
+	c.sized, _ = newSized(c.v.host, size.Size{CPUs: 1, Memory: 1})
+}
+
+// startOf returns when the container's init started, or when it was
+// registered, which is a little before, until that is known.
+func (c *container) startOf(e *registry.Container) time.Duration {
+	if e.StartTicks > 0 {
+		return ticks(e.StartTicks)
+	}
+	if e.PID > 0 {
+		if t, err := c.v.host.startTicks(e.PID); err == nil {
+			return ticks(t)
+		}
+	}
+	now := boottime()
+	return max(0, now-max(0, time.Since(e.CreatedAt)))
+}
+
+// openCounters goes on from the counters that an earlier server stored.
+func (c *container) openCounters() {
+	c.counters = procview.NewCounters(c.start)
+	dir, err := c.v.reg.ContainerDir(c.id)
+	if err == nil {
+		c.file, err = openCounters(filepath.Join(dir, "counters"))
+	}
+	if err != nil {
+		c.v.stats.counterErrors.Add(1)
+		c.v.log.Warn("the container's counters will not survive a restart", "container", c.id, "error", err)
+		return
+	}
+	if err := c.file.load(&c.counters); err != nil && !errors.Is(err, procview.ErrCorrupt) {
+		c.dropCounterFile(err)
+	}
+}
+
+func (c *container) dropCounterFile(err error) {
+	c.file.close()
+	c.file = nil
+	c.v.stats.counterErrors.Add(1)
+	c.v.log.Warn("the container's counters cannot be stored", "container", c.id, "error", err)
+}
+
+// cgroup returns the open cgroup, nil when it was not made yet. mu is held.
+func (c *container) cgroup() (*cgroup.Group, error) {
+	if c.group != nil {
+		return c.group, nil
+	}
+	if c.closed {
+		return nil, fmt.Errorf("container %s: %w", c.id, cgroup.ErrGone)
+	}
+	if len(c.paths) == 0 && c.pid == 0 {
+		return nil, nil // registered, not created: where it will be is not known
+	}
+	g, err := c.v.cgroups.Open(c.paths)
+	if errors.Is(err, cgroup.ErrGone) && !c.opened {
+		return nil, nil // before the container's start
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.group, c.opened = g, true
+	return g, nil
+}
+
+// gone closes the cgroup if that is what the error says: one that is made
+// anew under the same path is another.
+func (c *container) gone(g *cgroup.Group, err error) {
+	if !errors.Is(err, cgroup.ErrGone) {
+		return
+	}
+	if c.group == g {
+		c.group = nil
+	}
+	g.Close()
+}
+
+// advance carries the counters on to now. mu is held.
+func (c *container) advance() error {
+	g, err := c.cgroup()
+	if err != nil {
+		return err
+	}
+	var cpu cgroup.CPU
+	if g != nil {
+		if cpu, err = g.CPU(); err != nil {
+			c.gone(g, err)
+			return err
+		}
+	}
+	c.counters.Advance(boottime(), cpu, c.sized.size.CPUs)
+	if c.file != nil {
+		if err := c.file.store(&c.counters); err != nil {
+			c.dropCounterFile(err)
+		}
+	}
+	return nil
+}
+
+// close frees what the container holds.
+func (c *container) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.group != nil {
+		c.group.Close()
+		c.group = nil
+	}
+	if c.file != nil {
+		c.file.close()
+		c.file = nil
+	}
+}

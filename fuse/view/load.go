@@ -1,0 +1,208 @@
+package view
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/truesize/truesize/fuse/procview"
+	"github.com/truesize/truesize/pkg/cgroup"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// sampleEvery is the kernel's own LOAD_FREQ.
+	sampleEvery = 5 * time.Second
+	// sampleBudget is how long threads may be counted per round: 1 % of one
+	// CPU. A container that found no room is counted first in the next round;
+	// its averages decay by the time that passed.
+	sampleBudget = sampleEvery / 100
+	// maxThreads bounds the threads looked at per container.
+	maxThreads = 1 << 17
+)
+
+// sample counts every container's threads, again and again.
+func (v *View) sample(ctx context.Context) {
+	s := newTaskReader(v.host.proc)
+	defer s.close()
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if v.refreshDisks() {
+				v.Server.Refresh(diskstats)
+			}
+			v.sampleRound(s, time.Now)
+		}
+	}
+}
+
+// sampleRound counts in the order of how long ago a container was counted,
+// within the budget.
+func (v *View) sampleRound(s *taskReader, now func() time.Time) {
+	v.mu.Lock()
+	list := make([]*container, 0, len(v.containers))
+	for _, c := range v.containers {
+		list = append(list, c)
+	}
+	v.mu.Unlock()
+	slices.SortFunc(list, func(a, b *container) int { return a.lastSampled().Compare(b.lastSampled()) })
+	began := now()
+	for _, c := range list {
+		overBudget := now().Sub(began) > sampleBudget
+		c.sample(s, now(), overBudget)
+		if overBudget {
+			v.stats.samplesDeferred.Add(1)
+		}
+	}
+	v.stats.sampleNanos.Add(uint64(now().Sub(began)))
+}
+
+func (c *container) lastSampled() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sampled
+}
+
+// sample takes one sample of the load and carries the counters on. Threads
+// change their state only by running: where no CPU time was used since the
+// last count, that count still holds, so an idle container costs one read.
+func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
+	c.mu.Lock()
+	g, level := c.beginSample()
+	cpu := c.idleCPU
+	c.mu.Unlock()
+	if g == nil || overBudget {
+		return
+	}
+	usage, err := g.CPU()
+	if err != nil {
+		c.v.stats.failed(loadavg, err)
+		return
+	}
+	used := usage.User + usage.System
+	count, counted := taskCount{}, false
+	if used != cpu || cpu == math.MaxUint64 {
+		count, err = s.count(g, level)
+		counted = err == nil
+		if err != nil && !errors.Is(err, cgroup.ErrGone) {
+			c.v.stats.failed(loadavg, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if counted {
+		c.tasks, c.idleCPU = count, used
+		c.counters.SetLastPID(count.lastPID)
+	}
+	if elapsed := now.Sub(c.sampled); !c.sampled.IsZero() {
+		c.load.Add(c.tasks.running+c.tasks.blocked, elapsed)
+	} else {
+		c.load.Add(c.tasks.running+c.tasks.blocked, sampleEvery)
+	}
+	c.sampled = now
+}
+
+// beginSample carries the counters on and returns the cgroup, nil when there
+// is none. mu is held.
+func (c *container) beginSample() (g *cgroup.Group, level int) {
+	if c.bad || c.closed || c.sized == nil {
+		return nil, 0
+	}
+	if err := c.advance(); err != nil {
+		return nil, 0
+	}
+	if c.sampled.IsZero() {
+		c.idleCPU = math.MaxUint64
+	}
+	return c.group, 1
+}
+
+// A taskReader counts the threads of cgroups.
+type taskReader struct {
+	proc int // descriptor of /proc
+	tids []int
+	buf  []byte
+	path []byte
+}
+
+func newTaskReader(proc string) *taskReader {
+	fd, err := unix.Open(proc, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd = -1 // every read fails, and is counted
+	}
+	return &taskReader{proc: fd, buf: make([]byte, 4096)}
+}
+
+func (r *taskReader) close() { unix.Close(r.proc) }
+
+// count counts the threads of the cgroup and all below it. The last pid is
+// that of the newest thread, as numbered in the pid namespace level levels
+// below the host's.
+func (r *taskReader) count(g *cgroup.Group, level int) (n taskCount, err error) {
+	if r.tids, err = g.Threads(r.tids[:0], maxThreads); err != nil {
+		return n, err
+	}
+	newest := 0
+	for _, tid := range r.tids {
+		data := r.read(tid, "/stat")
+		switch procview.TaskState(data) {
+		case 'R':
+			n.running++
+		case 'D':
+			n.blocked++
+		case 0:
+			continue // ended meanwhile
+		}
+		n.total++
+		newest = max(newest, tid)
+	}
+	if newest > 0 {
+		n.lastPID = lastPID(r.read(newest, "/status"), level)
+	}
+	return n, nil
+}
+
+// read returns what there is of a file of a thread, up to 4 kB.
+func (r *taskReader) read(tid int, name string) []byte {
+	r.path = append(strconv.AppendInt(r.path[:0], int64(tid), 10), name...)
+	fd, err := unix.Openat(r.proc, string(r.path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	k, err := unix.Read(fd, r.buf)
+	if err != nil {
+		return nil
+	}
+	return r.buf[:k]
+}
+
+// lastPID reads the line "NSpid:	4711	12" of /proc/TID/status: the number in
+// each pid namespace from the reader's down.
+func lastPID(status []byte, level int) int {
+	for line := range bytes.Lines(status) {
+		rest, ok := bytes.CutPrefix(line, []byte("NSpid:"))
+		if !ok {
+			continue
+		}
+		f := strings.Fields(string(rest))
+		if len(f) == 0 {
+			return 0
+		}
+		pid, err := strconv.Atoi(f[min(level, len(f)-1)])
+		if err != nil || pid < 0 {
+			return 0
+		}
+		return pid
+	}
+	return 0
+}

@@ -1,0 +1,166 @@
+package view
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/procview"
+	"github.com/truesize/truesize/pkg/cgroup"
+)
+
+var _ fuse.Content = (*container)(nil)
+
+var errBadEntry = errors.New("the registry entry is not usable")
+
+// Render implements [fuse.Content]. What cannot be computed is shown as the
+// host's file, in the container's length; where that is longer, the error
+// leaves the last snapshot, or the file of an idle container when there is
+// none.
+func (c *container) Render(dst []byte, file int) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.v.stats.renders[file].Add(1)
+	out, err := c.compute(dst, file)
+	if err == nil {
+		c.failed[file] = false
+		return out, nil
+	}
+	c.v.stats.failed(file, err)
+	if !c.failed[file] { // once until it works again
+		c.failed[file] = true
+		c.v.log.Warn("showing the host's file", "container", c.id, "file", c.v.path(file), "error", err)
+	}
+	return c.fallback(dst, file, err)
+}
+
+// compute renders the file from the cgroup. mu is held.
+func (c *container) compute(dst []byte, file int) ([]byte, error) {
+	if c.bad {
+		return dst, errBadEntry
+	}
+	switch z := c.sized; file {
+	case cpuinfo:
+		return appendOr(dst, z.cpuinfo)
+	case cpuOnline:
+		return appendOr(dst, z.cpuOnline)
+	case meminfo, swaps:
+		return c.memory(dst, file)
+	case stat:
+		if z.stat == nil {
+			return dst, procview.ErrFormat
+		}
+		if err := c.advance(); err != nil {
+			return dst, err
+		}
+		return z.stat.Append(dst, &c.counters, c.statTasks()), nil
+	case uptime:
+		if err := c.advance(); err != nil {
+			return dst, err
+		}
+		// The start is known better once the container runs: never backwards.
+		c.lastUp = max(c.lastUp, boottime()-c.start)
+		return c.v.node.uptime.Append(dst, c.lastUp, &c.counters), nil
+	case loadavg:
+		return c.v.node.loadavg.Append(dst, c.load, c.loadTasks()), nil
+	case diskstats:
+		return c.diskstats(dst)
+	}
+	return dst, fmt.Errorf("no file %d", file)
+}
+
+func appendOr(dst, data []byte) ([]byte, error) {
+	switch {
+	case data == nil:
+		return dst, procview.ErrFormat
+	case dst == nil:
+		return data, nil // kept, not copied
+	}
+	return append(dst, data...), nil
+}
+
+func (c *container) memory(dst []byte, file int) ([]byte, error) {
+	g, err := c.cgroup()
+	if err != nil {
+		return dst, err
+	}
+	var (
+		mem  cgroup.Memory
+		huge cgroup.HugePages
+	)
+	if g != nil {
+		if mem, err = g.Memory(); err != nil {
+			c.gone(g, err)
+			return dst, err
+		}
+		if file == meminfo && c.sized.hugePage > 0 {
+			// A kernel without the controller: no huge pages.
+			huge, _ = g.HugePages(c.sized.hugePage)
+		}
+	}
+	if file == swaps {
+		return c.sized.swaps.Append(dst, mem.SwapUsage), nil
+	}
+	if c.sized.meminfo == nil {
+		return dst, procview.ErrFormat
+	}
+	return c.sized.meminfo.Append(dst, mem, huge), nil
+}
+
+func (c *container) diskstats(dst []byte) ([]byte, error) {
+	d := c.v.node.diskstats.Load()
+	if d == nil || d.Size() == 0 {
+		// No device, on this node or in what its kernel tells. The file
+		// would be empty, and empty is what a broken view looks like.
+		return append(dst, '\n'), nil
+	}
+	g, err := c.cgroup()
+	if err != nil {
+		return dst, err
+	}
+	if g == nil {
+		return d.Append(dst, nil), nil
+	}
+	io, err := g.IO(c.v.devices.get())
+	defer c.v.devices.put(io)
+	if errors.Is(err, cgroup.ErrNoController) {
+		io, err = io[:0], nil // no I/O is accounted: none is shown
+	}
+	if err != nil {
+		c.gone(g, err)
+		return dst, err
+	}
+	return d.Append(dst, io), nil
+}
+
+// fallback renders the file without the cgroup. mu is held.
+func (c *container) fallback(dst []byte, file int, cause error) ([]byte, error) {
+	start := len(dst)
+	out, err := c.v.host.read(dst, file)
+	if err == nil {
+		length := c.sized.length(file, &c.v.node)
+		if c.bad {
+			length = 0
+		}
+		if data, ok := fit(out[start:], length); ok {
+			c.v.stats.fallbacks[file].Add(1)
+			return append(out[:start], data...), nil
+		}
+	}
+	return dst, cause
+}
+
+func (c *container) statTasks() procview.StatTasks {
+	// Whoever reads it runs.
+	return procview.StatTasks{Running: max(1, c.tasks.running), Blocked: c.tasks.blocked}
+}
+
+func (c *container) loadTasks() procview.LoadTasks {
+	total := c.tasks.total
+	if c.group != nil {
+		if n, err := c.group.Tasks(); err == nil {
+			total = n
+		}
+	}
+	return procview.LoadTasks{Running: max(1, c.tasks.running), Total: max(1, total), LastPID: c.tasks.lastPID}
+}

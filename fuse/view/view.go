@@ -1,0 +1,237 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/procview"
+	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/registry"
+)
+
+// Options are what a [View] is made of.
+type Options struct {
+	Registry   *registry.Dir
+	CgroupRoot string // /sys/fs/cgroup
+	ProcRoot   string // /proc of the host
+	SysRoot    string // /sys of the host
+	// Freshness is how old what a container reads may be, for the files that
+	// tell of use.
+	Freshness time.Duration
+	// Threads is the number of threads that serve requests.
+	Threads int
+	Version string
+	Log     *slog.Logger
+}
+
+// A View follows the registry and renders the files of its containers.
+type View struct {
+	Server *fuse.Server
+
+	reg     *registry.Dir
+	cgroups *cgroup.FS
+	host    *host
+	node    nodeLayouts
+	devices devicePool
+	log     *slog.Logger
+	paths   []string
+	stats   stats
+
+	mu         sync.Mutex
+	containers map[string]*container
+	badEntries map[string]bool
+}
+
+// nodeLayouts are the renderers that are the same for every container.
+type nodeLayouts struct {
+	loadavg   *procview.Loadavg
+	uptime    *procview.Uptime
+	diskstats atomic.Pointer[procview.Diskstats]
+}
+
+// New returns a view of the containers that are in the registry.
+func New(o Options) (v *View, err error) {
+	v = &View{
+		reg: o.Registry, log: o.Log,
+		containers: make(map[string]*container),
+		badEntries: make(map[string]bool),
+	}
+	files := Files(o.Freshness)
+	for _, f := range files {
+		v.paths = append(v.paths, f.Path)
+	}
+	tree, err := fuse.NewTree(files)
+	if err != nil {
+		return nil, err
+	}
+	if v.cgroups, err = cgroup.Detect(o.CgroupRoot); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			v.cgroups.Close()
+		}
+	}()
+	if v.host, err = openHost(o.ProcRoot, o.SysRoot); err != nil {
+		return nil, err
+	}
+	v.node.loadavg, v.node.uptime = procview.NewLoadavg(), procview.NewUptime()
+	v.refreshDisks()
+	v.Server, err = fuse.New(fuse.Options{
+		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find,
+		Panicked: func(value string, stack []byte) {
+			v.log.Error("a request panicked", "value", value, "stack", string(stack))
+		},
+	})
+	if err != nil {
+		v.host.close()
+		return nil, err
+	}
+	return v, v.loadAll()
+}
+
+// loadAll takes over every entry, before the first request: the kernel may
+// hold inodes that an earlier server gave it.
+func (v *View) loadAll() error {
+	ids, err := v.reg.IDs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		v.reload(id)
+	}
+	return nil
+}
+
+// Run follows the registry and counts the containers' load until ctx ends.
+func (v *View) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.sample(ctx)
+	}()
+	err := v.reg.Watch(ctx, func(id string) { v.reload(id) })
+	<-done
+	if errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	return err
+}
+
+// Close frees what the view holds. No request may be served any more.
+func (v *View) Close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.containers {
+		c.close()
+	}
+	v.cgroups.Close()
+	v.host.close()
+}
+
+func (v *View) path(file int) string { return v.paths[file] }
+
+// find brings in a container that is looked up before its event was seen.
+func (v *View) find(id string) bool {
+	if registry.ValidID(id) != nil {
+		return false
+	}
+	v.reload(id)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.containers[id] != nil
+}
+
+// reload brings the container in line with its entry: what the registry says
+// now counts, whatever event led here.
+func (v *View) reload(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e, err := v.reg.Get(id)
+	v.countBad(id, err)
+	c := v.containers[id]
+	switch {
+	case errors.Is(err, registry.ErrNotFound), err == nil && e.Skipped != "":
+		v.drop(id, c)
+		return
+	case err != nil:
+		// An entry that cannot be read is no reason to break its container.
+		if c == nil {
+			c = newContainer(v, id)
+			c.markBad()
+			v.put(id, c)
+		}
+		return
+	}
+	fresh := c == nil
+	if fresh {
+		c = newContainer(v, id)
+	}
+	if changed := c.update(e); changed {
+		v.put(id, c)
+	}
+}
+
+// put gives the container to the server, or invalidates what the kernel holds
+// of it. mu is held.
+func (v *View) put(id string, c *container) {
+	if err := v.Server.Put(id, c); err != nil {
+		c.close()
+		v.stats.collisions.Add(1)
+		v.log.Error("container not shown: rename it", "container", id, "error", err)
+		return
+	}
+	v.containers[id] = c
+}
+
+// drop takes a container away. mu is held.
+func (v *View) drop(id string, c *container) {
+	if c == nil {
+		return
+	}
+	delete(v.containers, id)
+	v.Server.Remove(id)
+	c.close()
+}
+
+// countBad keeps the set of entries that cannot be used. mu is held.
+func (v *View) countBad(id string, err error) {
+	if err == nil || errors.Is(err, registry.ErrNotFound) {
+		if v.badEntries[id] {
+			delete(v.badEntries, id)
+			v.log.Info("registry entry repaired", "container", id)
+		}
+		return
+	}
+	if !v.badEntries[id] {
+		v.badEntries[id] = true
+		v.stats.badEntries.Add(1)
+		v.log.Error("registry entry not usable: the container sees its last size, or the host's files", "container", id, "error", err)
+	}
+}
+
+// refreshDisks takes over the host's block devices. It returns whether they
+// are others than before.
+func (v *View) refreshDisks() bool {
+	buf := make([]byte, 0, 8192)
+	data, err := v.host.read(buf, diskstats)
+	if err != nil {
+		return false
+	}
+	disks := procview.ParseDiskstats(data)
+	if old := v.node.diskstats.Load(); old != nil && old.Same(disks) {
+		return false
+	}
+	d, err := procview.NewDiskstats(disks)
+	if err != nil {
+		v.stats.failed(diskstats, fmt.Errorf("host: %w", err))
+		return false
+	}
+	return v.node.diskstats.Swap(d) != nil
+}

@@ -1,0 +1,234 @@
+// Package agent assembles truesized: it makes the parts from a configuration
+// and runs them. Nothing else knows them all.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/config"
+	"github.com/truesize/truesize/pkg/inject"
+	"github.com/truesize/truesize/pkg/lifecycle"
+	"github.com/truesize/truesize/pkg/metrics"
+	"github.com/truesize/truesize/pkg/nri"
+	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/shimdir"
+	"github.com/truesize/truesize/pkg/version"
+	"github.com/truesize/truesize/pkg/viewd"
+	"github.com/truesize/truesize/shim"
+)
+
+const (
+	procRoot   = "/proc"
+	sysRoot    = "/sys"
+	cgroupRoot = "/sys/fs/cgroup"
+)
+
+const (
+	// reconcileEvery is how soon a change of limits that no runtime told of
+	// is seen.
+	reconcileEvery = 10 * time.Second
+	// probeEvery is how often the view is asked whether it answers.
+	probeEvery = time.Second
+)
+
+// Run runs the agent until ctx ends, which is no error. truesize-viewd, the
+// view and the registry stay: running containers use them.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	unlock, err := lock(cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	a, err := newAgent(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer a.cgroups.Close()
+	log.Info("truesized starts", "version", version.Get().String(), "runDir", cfg.RunDir, "stateDir", cfg.StateDir)
+	err = a.run(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil
+	}
+	log.Info("truesized ends, the view and the registry stay", "error", err)
+	return err
+}
+
+// An agent is the parts, made and not yet running.
+type agent struct {
+	cfg     config.Config
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	cgroups *cgroup.FS
+	manager *lifecycle.Manager
+	view    *viewd.Client
+	health  *health
+}
+
+func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
+	a := &agent{cfg: cfg, log: log, metrics: metrics.New(), view: viewd.NewClient(cfg.RunDir)}
+	dir, err := registry.Open(filepath.Join(cfg.RunDir, "containers"))
+	if err != nil {
+		return nil, err
+	}
+	a.metrics.Watch(dir)
+	a.health = newHealth(a.metrics, cfg.View)
+	if a.cgroups, err = cgroup.Detect(cgroupRoot); err != nil {
+		return nil, err
+	}
+	bootID, err := lifecycle.BootID(procRoot)
+	if err != nil {
+		a.cgroups.Close()
+		return nil, err
+	}
+	source, target := a.installShim()
+	a.manager = lifecycle.New(lifecycle.Config{
+		Registry: dir,
+		Kernel:   lifecycle.Node{FS: a.cgroups, Proc: procRoot, Sys: sysRoot},
+		View:     a.view,
+		Inject: inject.Config{
+			Namespaces: inject.Namespaces{Include: cfg.Include, Exclude: cfg.Exclude},
+			Selector:   func(l map[string]string) bool { return cfg.Selector.Matches(labels.Set(l)) },
+			View:       cfg.View, Shim: cfg.Shim, NumCPUs: cfg.NumCPUs,
+			ViewDir:    a.view.Dir(),
+			Files:      hostFiles(),
+			ShimSource: source, ShimTarget: target,
+		},
+		ShimPresent:  func() bool { return present(source) },
+		FromRequests: cfg.FromRequests,
+		Via:          "nri",
+		BootID:       bootID,
+		Observer:     a.metrics,
+		Log:          log,
+	})
+	return a, nil
+}
+
+// hostFiles returns the files of the view that this kernel has itself: over
+// one that it has not, the runtime could not mount.
+func hostFiles() []inject.File {
+	var files []inject.File
+	for _, f := range inject.Files() {
+		if _, err := os.Lstat(f.Path); err == nil {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// installShim installs the shim and returns its path on the host and in
+// containers. Without it containers are injected with the rest.
+func (a *agent) installShim() (source, target string) {
+	if !a.cfg.Shim {
+		return "", ""
+	}
+	object, err := shim.Object(runtime.GOARCH)
+	if err == nil {
+		source, err = shimdir.Install(a.cfg.StateDir, object)
+	}
+	a.metrics.ShimInstalled(err == nil)
+	if err != nil {
+		a.metrics.Error("shim")
+		a.log.Error("no shim: containers are injected without it", "error", err)
+		return "", ""
+	}
+	return source, inject.ShimTarget(shim.Hash(object))
+}
+
+// present reports whether the shim is still there. Its content was verified
+// when the agent started.
+func present(path string) bool {
+	info, err := os.Lstat(path)
+	return path != "" && err == nil && info.Mode().IsRegular() && info.Size() > 0
+}
+
+// run runs the parts until one fails or ctx ends.
+func (a *agent) run(ctx context.Context) error {
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	defer listeners.close()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		group.Go(func() error { return a.serveHTTP(ctx, l) })
+	}
+	if a.cfg.View {
+		group.Go(func() error { return a.supervisor().Run(ctx) })
+		group.Go(func() error { return every(ctx, probeEvery, a.probe) })
+	}
+	group.Go(func() error { return every(ctx, reconcileEvery, a.manager.Reconcile) })
+	group.Go(func() error {
+		return nri.New(nri.Config{
+			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,
+			Manager: a.manager, Observer: a.health, Log: a.log,
+		}).Run(ctx)
+	})
+	return group.Wait()
+}
+
+func (a *agent) supervisor() *viewd.Supervisor {
+	return &viewd.Supervisor{
+		RunDir:  a.cfg.RunDir,
+		Binary:  a.cfg.ViewBinary,
+		Args:    []string{"--freshness", a.cfg.Freshness.String(), "--log-level", levelName(a.cfg.LogLevel)},
+		Log:     a.log,
+		Started: a.metrics.ViewStarted,
+		Failed:  func() { a.metrics.Error("viewd") },
+	}
+}
+
+// levelName returns a level as the programs' flags have it.
+func levelName(l slog.Level) string {
+	switch {
+	case l < slog.LevelInfo:
+		return "debug"
+	case l < slog.LevelWarn:
+		return "info"
+	case l < slog.LevelError:
+		return "warn"
+	}
+	return "error"
+}
+
+// probe asks the view whether it answers.
+func (a *agent) probe(ctx context.Context) {
+	_, err := a.view.Version(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	a.health.viewAnswered(err)
+}
+
+// every calls work at once and then at every interval until ctx ends, and
+// returns ctx's error.
+func every(ctx context.Context, interval time.Duration, work func(context.Context)) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		work(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// prepare makes the run directory.
+func prepare(runDir string) error {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return fmt.Errorf("make run directory: %w: run as root, or choose another --run-dir", err)
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+// Package config reads the agent's configuration: defaults, then the YAML
+// file, then the environment, then flags, each over the one before.
+//
+// It is strict: a key it does not know, a key that is there twice and a value
+// that does not fit are errors that name the key and the line, and every error
+// is reported at once. docs/configuration.md lists the keys. It imports
+// nothing of Truesize.
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// A Config is the agent's configuration. The comments give the YAML keys.
+type Config struct {
+	RunDir   string // runDir: run-time state
+	StateDir string // stateDir: what outlives a reboot; not mounted noexec
+
+	LogLevel slog.Level // log.level
+
+	MetricsAddress string // metrics.address: host:port of /metrics, /healthz, /readyz
+
+	NRISocket      string // nri.socket
+	NRIPluginName  string // nri.pluginName
+	NRIPluginIndex string // nri.pluginIndex: two digits
+
+	FromRequests bool // size.fromRequests
+
+	Include  []string        // inject.namespaces.include: the only ones, unless empty
+	Exclude  []string        // inject.namespaces.exclude: wins over include
+	Selector labels.Selector // inject.selector, on pod labels
+	View     bool            // inject.view
+	Shim     bool            // inject.shim
+	NumCPUs  bool            // inject.numCPUs
+
+	ViewBinary string        // view.binary: a path, or a name on PATH
+	Freshness  time.Duration // view.freshness: how old a file's content may be
+}
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	return Config{
+		RunDir:         "/run/truesize",
+		StateDir:       "/var/lib/truesize",
+		LogLevel:       slog.LevelInfo,
+		MetricsAddress: "127.0.0.1:9464",
+		NRISocket:      "/var/run/nri/nri.sock",
+		NRIPluginName:  "truesize",
+		NRIPluginIndex: "90",
+		Exclude:        []string{"kube-system"},
+		Selector:       labels.Everything(),
+		View:           true,
+		Shim:           true,
+		NumCPUs:        true,
+		ViewBinary:     "truesize-viewd",
+		Freshness:      50 * time.Millisecond,
+	}
+}

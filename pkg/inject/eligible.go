@@ -1,0 +1,92 @@
+package inject
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Annotation is the pod annotation by which its author opts out: "false"
+// leaves the pod's containers alone.
+const Annotation = "truesize.dev/inject"
+
+// Namespaces are the Kubernetes namespaces whose pods are injected.
+type Namespaces struct {
+	// Include are the only ones, or all when it is empty.
+	Include []string
+	// Exclude are left alone. It wins over Include.
+	Exclude []string
+}
+
+// has reports whether pods of namespace are injected.
+func (n Namespaces) has(namespace string) bool {
+	if slices.Contains(n.Exclude, namespace) {
+		return false
+	}
+	return len(n.Include) == 0 || slices.Contains(n.Include, namespace)
+}
+
+// A Skip is why a container is left alone.
+type Skip string
+
+const (
+	SkipPrivileged Skip = "privileged"
+	SkipHostPID    Skip = "host-pid"
+	SkipNamespace  Skip = "namespace"
+	SkipSelector   Skip = "selector"
+	SkipAnnotation Skip = "annotation"
+	// SkipEarlier and SkipFailed are not of Plan's making: adapters set them.
+	SkipEarlier Skip = "created-earlier"
+	SkipFailed  Skip = "failed"
+)
+
+// Skips returns every reason there is, for metrics that begin at zero.
+func Skips() []Skip {
+	return []Skip{SkipPrivileged, SkipHostPID, SkipNamespace, SkipSelector, SkipAnnotation, SkipEarlier, SkipFailed}
+}
+
+// Explain returns the reason as a sentence that tells an admin what to do
+// about it.
+func (s Skip) Explain() string {
+	switch s {
+	case SkipPrivileged:
+		return "it is privileged: such containers manage the node and see it as it is"
+	case SkipHostPID:
+		return "it runs in the host's pid namespace (hostPID) and sees the node as it is"
+	case SkipNamespace:
+		return "its namespace is not injected: see inject.namespaces in the agent's configuration"
+	case SkipSelector:
+		return "its pod's labels do not match inject.selector in the agent's configuration"
+	case SkipAnnotation:
+		return "its pod opted out: annotation " + Annotation + `: "false"`
+	case SkipEarlier:
+		return "it was created while the agent was not registered with the runtime: recreate its pod to size it"
+	case SkipFailed:
+		return "the agent could not decide in time or failed: its log says why; recreate the pod to try again"
+	}
+	return string(s)
+}
+
+// eligible returns why c is left alone, empty when it is injected, and a
+// warning on an annotation that says nothing.
+func eligible(c Container, cfg Config) (skip Skip, warnings []string) {
+	optOut := false
+	switch v, set := c.Annotations[Annotation]; {
+	case v == "false":
+		optOut = true
+	case set && v != "true":
+		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, Annotation, v)}
+	}
+	switch {
+	case c.Privileged:
+		return SkipPrivileged, warnings
+	case c.HostPID:
+		return SkipHostPID, warnings
+	case !cfg.Namespaces.has(c.Namespace):
+		return SkipNamespace, warnings
+	case cfg.Selector != nil && !cfg.Selector(c.Labels):
+		return SkipSelector, warnings
+	case optOut:
+		return SkipAnnotation, warnings
+	}
+	return "", warnings
+}

@@ -1,0 +1,138 @@
+package lifecycle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/size"
+)
+
+// A Node is the [Kernel] of this machine.
+type Node struct {
+	*cgroup.FS
+	// Proc and Sys are the mounts of those names.
+	Proc, Sys string
+}
+
+var _ Kernel = Node{}
+
+// Host returns the node's online CPUs, memory and swap.
+func (n Node) Host() (size.Host, error) {
+	path := filepath.Join(n.Sys, "devices/system/cpu/online")
+	online, err := os.ReadFile(path)
+	if err != nil {
+		return size.Host{}, fmt.Errorf("read node's CPUs: %w", err)
+	}
+	cpus, err := cgroup.ParseCPUList(online)
+	if err != nil {
+		return size.Host{}, fmt.Errorf("parse %s: %w", path, err)
+	}
+	path = filepath.Join(n.Proc, "meminfo")
+	meminfo, err := os.ReadFile(path)
+	if err != nil {
+		return size.Host{}, fmt.Errorf("read node's memory: %w", err)
+	}
+	memory, swap, err := parseMeminfo(meminfo)
+	if err != nil {
+		return size.Host{}, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return size.Host{CPUs: len(cpus), Memory: memory, Swap: swap}, nil
+}
+
+// parseMeminfo returns MemTotal and SwapTotal in bytes. See proc_meminfo(5).
+func parseMeminfo(data []byte) (memory, swap uint64, err error) {
+	for line := range bytes.Lines(data) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		var to *uint64
+		switch string(key) {
+		case "MemTotal":
+			to = &memory
+		case "SwapTotal":
+			to = &swap
+		default:
+			continue
+		}
+		fields := bytes.Fields(value)
+		if len(fields) != 2 || string(fields[1]) != "kB" {
+			return 0, 0, fmt.Errorf("line %.64q: want a number of kB", line)
+		}
+		kib, err := strconv.ParseUint(string(fields[0]), 10, 54)
+		if err != nil {
+			return 0, 0, fmt.Errorf("line %.64q: %w", line, err)
+		}
+		*to = kib << 10
+	}
+	if memory == 0 {
+		return 0, 0, errors.New("it has no MemTotal")
+	}
+	return memory, swap, nil
+}
+
+// Process implements [Kernel].
+func (n Node) Process(pid int) (startTicks uint64, paths map[string]string, err error) {
+	dir := filepath.Join(n.Proc, strconv.Itoa(pid))
+	stat, err := readProc(filepath.Join(dir, "stat"))
+	if err != nil {
+		return 0, nil, err
+	}
+	if startTicks, err = parseStartTicks(stat); err != nil {
+		return 0, nil, fmt.Errorf("parse %s/stat: %w", dir, err)
+	}
+	groups, err := readProc(filepath.Join(dir, "cgroup"))
+	if err != nil {
+		return 0, nil, err
+	}
+	if paths, err = cgroup.ParseProcCgroup(groups); err != nil {
+		return 0, nil, fmt.Errorf("parse %s/cgroup: %w", dir, err)
+	}
+	return startTicks, paths, nil
+}
+
+// readProc reads a file of a process. One that ends meanwhile does not exist.
+func readProc(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, unix.ESRCH) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read process: %w", err)
+	}
+	return data, nil
+}
+
+// parseStartTicks returns field 22, starttime, of /proc/PID/stat. The name,
+// field 2, may hold anything, so fields count from its last parenthesis. See
+// proc_pid_stat(5).
+func parseStartTicks(stat []byte) (uint64, error) {
+	const fromState = 22 - 3 // the first field after the name is the third
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return 0, fmt.Errorf("%.64q has no process name", stat)
+	}
+	fields := bytes.Fields(stat[i+1:])
+	if len(fields) <= fromState {
+		return 0, fmt.Errorf("%d fields after the name: want more than %d", len(fields), fromState)
+	}
+	ticks, err := strconv.ParseUint(string(fields[fromState]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("starttime: %w", err)
+	}
+	return ticks, nil
+}
+
+// BootID returns the kernel's id of this boot.
+func BootID(proc string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(proc, "sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return string(bytes.TrimSpace(data)), nil
+}

@@ -1,0 +1,214 @@
+// Package nri adapts truesize to the Node Resource Interface of containerd
+// and CRI-O: it registers as a plugin, translates the events of containers
+// for pkg/lifecycle, and the plans of pkg/inject for the runtime.
+//
+// Two rules of NRI shape it. An error returned from a creation fails the
+// container, so none is ever returned; and a plugin slower than the runtime's
+// request timeout (2 s) is disconnected, so every request has a shorter one.
+// See github.com/containerd/nri, README and docs.
+package nri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+
+	"github.com/truesize/truesize/pkg/inject"
+	"github.com/truesize/truesize/pkg/lifecycle"
+)
+
+// Manager is the part of [lifecycle.Manager] that is used here.
+type Manager interface {
+	Create(ctx context.Context, s lifecycle.Spec) (inject.Adjustment, error)
+	Abandon(id string)
+	Refresh(s lifecycle.Spec) error
+	Remove(id string) error
+	Synchronize(specs []lifecycle.Spec) error
+}
+
+// An Observer is told what happens, for metrics.
+type Observer interface {
+	// Request is told how long a request took to handle.
+	Request(name string, d time.Duration)
+	// Injection is told the end of every creation: failed ones got nothing.
+	Injection(a inject.Adjustment, failed bool)
+	// Connected is told when the plugin becomes registered, and stops being.
+	Connected(ok bool)
+	// Error is told of an operation that failed.
+	Error(op string)
+}
+
+// requestDeadline is when a request is answered whatever is left to do. It
+// leaves half of NRI's 2 s to a machine under load.
+const requestDeadline = time.Second
+
+// plugin handles the requests of one connection.
+type plugin struct {
+	manager  Manager
+	observer Observer
+	log      *slog.Logger
+	deadline time.Duration
+	// ready is called when the runtime has told all there is.
+	ready func()
+}
+
+var (
+	_ stub.ConfigureInterface           = (*plugin)(nil)
+	_ stub.SynchronizeInterface         = (*plugin)(nil)
+	_ stub.CreateContainerInterface     = (*plugin)(nil)
+	_ stub.PostCreateContainerInterface = (*plugin)(nil)
+	_ stub.StartContainerInterface      = (*plugin)(nil)
+	_ stub.PostUpdateContainerInterface = (*plugin)(nil)
+	_ stub.StopContainerInterface       = (*plugin)(nil)
+	_ stub.RemoveContainerInterface     = (*plugin)(nil)
+)
+
+// Configure accepts the runtime and subscribes to every event handled here.
+func (p *plugin) Configure(_ context.Context, _, runtime, version string) (api.EventMask, error) {
+	p.log.Info("configured by the runtime", "runtime", runtime, "version", version)
+	return 0, nil
+}
+
+// Synchronize learns of the containers that exist. The registration is
+// complete with it.
+func (p *plugin) Synchronize(ctx context.Context, pods []*api.PodSandbox, list []*api.Container) ([]*api.ContainerUpdate, error) {
+	byID := make(map[string]*api.PodSandbox, len(pods))
+	for _, pod := range pods {
+		byID[pod.GetId()] = pod
+	}
+	specs := make([]lifecycle.Spec, 0, len(list))
+	for _, c := range list {
+		specs = append(specs, spec(byID[c.GetPodSandboxId()], c))
+	}
+	p.handle(ctx, "Synchronize", "", func() error { return p.manager.Synchronize(specs) })
+	p.log.Info("registered with the runtime", "pods", len(pods), "containers", len(list))
+	p.ready()
+	return nil, nil
+}
+
+// CreateContainer answers what to add to a container.
+func (p *plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	s := spec(pod, c)
+	var (
+		a       inject.Adjustment
+		settled atomic.Bool // by the first of: the plan is made, the wait is over
+	)
+	err := p.handle(ctx, "CreateContainer", s.ID, func() error {
+		ctx, cancel := context.WithTimeout(ctx, p.deadline)
+		defer cancel()
+		plan, err := p.manager.Create(ctx, s)
+		if err == nil && settled.CompareAndSwap(false, true) {
+			a = plan
+			return nil
+		}
+		p.manager.Abandon(s.ID)
+		return err
+	})
+	if err != nil && settled.CompareAndSwap(false, true) {
+		p.observer.Injection(inject.Adjustment{}, true)
+		return nil, nil, nil
+	}
+	p.observer.Injection(a, false)
+	p.logPlan(s, a)
+	return adjustment(a), nil, nil
+}
+
+// logPlan tells the admin what became of a new container.
+func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment) {
+	args := []any{"container", s.ID, "name", s.Name, "pod", s.Pod, "namespace", s.Namespace}
+	if a.Skip != "" {
+		p.log.Debug("container left alone", append(args, "reason", a.Skip)...)
+	} else {
+		p.log.Info("container injected", append(args, "views", len(a.Views), "shim", a.Shim != "", "env", len(a.Env))...)
+	}
+	for _, o := range a.Omissions {
+		p.log.Warn("part of an injection left out", append(args, "what", o.What, "reason", o.Why)...)
+	}
+	for _, w := range a.Warnings {
+		p.log.Warn("unusable input", append(args, "warning", w)...)
+	}
+}
+
+// PostCreateContainer notes the process and cgroup of a container that the
+// runtime has made, where it tells the pid already.
+func (p *plugin) PostCreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+	if c.GetPid() == 0 {
+		return nil // StartContainer will tell
+	}
+	return p.refresh(ctx, "PostCreateContainer", pod, c)
+}
+
+// StartContainer notes the process and cgroup before the program runs.
+func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+	return p.refresh(ctx, "StartContainer", pod, c)
+}
+
+// PostUpdateContainer follows a resize, once the kernel has the new limits:
+// what it then says is true even where the runtime applied only a part.
+func (p *plugin) PostUpdateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+	return p.refresh(ctx, "PostUpdateContainer", pod, c)
+}
+
+// StopContainer forgets a container when it has stopped: the runtime never
+// starts one again.
+func (p *plugin) StopContainer(ctx context.Context, _ *api.PodSandbox, c *api.Container) ([]*api.ContainerUpdate, error) {
+	p.handle(ctx, "StopContainer", c.GetId(), func() error { return p.manager.Remove(c.GetId()) })
+	return nil, nil
+}
+
+// RemoveContainer forgets a container, also one whose creation failed.
+func (p *plugin) RemoveContainer(ctx context.Context, _ *api.PodSandbox, c *api.Container) error {
+	p.handle(ctx, "RemoveContainer", c.GetId(), func() error { return p.manager.Remove(c.GetId()) })
+	return nil
+}
+
+func (p *plugin) refresh(ctx context.Context, request string, pod *api.PodSandbox, c *api.Container) error {
+	s := spec(pod, c)
+	p.handle(ctx, request, s.ID, func() error { return p.manager.Refresh(s) })
+	return nil
+}
+
+var (
+	errDeadline = errors.New("not done in time")
+	errPanic    = errors.New("panic")
+)
+
+// handle runs a request's work until it is done or the deadline is over, and
+// observes it. A panic costs this request, not the agent: containers would
+// go without injection until it was back.
+func (p *plugin) handle(ctx context.Context, request, id string, work func() error) error {
+	start := time.Now()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				p.log.Error("request handler panicked", "request", request, "panic", r, "stack", string(debug.Stack()))
+				done <- fmt.Errorf("%w: %v", errPanic, r)
+			}
+		}()
+		done <- work()
+	}()
+	timer := time.NewTimer(p.deadline)
+	defer timer.Stop()
+	var err error
+	select {
+	case err = <-done:
+	case <-timer.C:
+		err = errDeadline
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.observer.Request(request, time.Since(start))
+	if err != nil {
+		p.observer.Error("nri-" + request)
+		p.log.Error("request failed, the container goes on without", "request", request, "container", id, "error", err)
+	}
+	return err
+}

@@ -1,0 +1,121 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// scanEvery is how often a [Dir.Watch] compares the whole registry with what
+// it has seen: inotify is a hint, and loses events when its queue is full.
+const scanEvery = 10 * time.Second
+
+// Watch calls changed with the id of every container whose entry appeared,
+// changed or went, from one goroutine, until ctx ends; then it returns ctx's
+// error. An id may be named without a change; what [Dir.Get] says then is what
+// counts. Every entry there is at the beginning is named once.
+func (d *Dir) Watch(ctx context.Context, changed func(id string)) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch registry (raise fs.inotify.max_user_instances?): %w", err)
+	}
+	defer w.Close()
+	if err := w.Add(d.path); err != nil {
+		return fmt.Errorf("watch registry %s (raise fs.inotify.max_user_watches?): %w", d.path, err)
+	}
+	s := scan{dir: d, watcher: w, seen: make(map[string]stamp), changed: changed}
+	s.all()
+	tick := time.NewTicker(scanEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case ev := <-w.Events:
+			s.event(ev)
+		case <-w.Errors: // events were lost
+			s.all()
+		case <-tick.C:
+			s.all()
+		}
+	}
+}
+
+// A stamp tells one version of an entry from another.
+type stamp struct {
+	inode uint64
+	size  int64
+	mtime unix.Timespec
+}
+
+// A scan is what a Watch has seen.
+type scan struct {
+	dir     *Dir
+	watcher *fsnotify.Watcher
+	seen    map[string]stamp
+	changed func(id string)
+}
+
+// event looks at the container that an event is about.
+func (s *scan) event(ev fsnotify.Event) {
+	dir, name := filepath.Split(ev.Name)
+	id := name
+	if dir = filepath.Clean(dir); dir != filepath.Clean(s.dir.path) {
+		if name != entryFile {
+			return // counters, and entries being written
+		}
+		id = filepath.Base(dir)
+	}
+	if ValidID(id) == nil {
+		s.one(id)
+	}
+}
+
+// all looks at every container.
+func (s *scan) all() {
+	ids, err := s.dir.IDs()
+	if err != nil {
+		return // the next scan tries again
+	}
+	there := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		there[id] = true
+		s.one(id)
+	}
+	for id := range s.seen {
+		if !there[id] {
+			s.one(id)
+		}
+	}
+}
+
+// one names the container if its entry is not the one that was seen. The watch
+// is set before the entry is looked at, so that no change is missed between.
+func (s *scan) one(id string) {
+	dir := filepath.Join(s.dir.path, id)
+	_ = s.watcher.Add(dir) // without it, the next scan finds the change
+	var st unix.Stat_t
+	err := unix.Stat(filepath.Join(dir, entryFile), &st)
+	old, known := s.seen[id]
+	switch {
+	case err == nil:
+		now := stamp{st.Ino, st.Size, st.Mtim}
+		if known && old == now {
+			return
+		}
+		s.seen[id] = now
+	case !errors.Is(err, os.ErrNotExist):
+		return // an entry that cannot be seen has not gone
+	case !known:
+		return
+	default:
+		delete(s.seen, id)
+	}
+	s.changed(id)
+}

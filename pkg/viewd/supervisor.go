@@ -1,0 +1,165 @@
+package viewd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Supervisor keeps a truesize-viewd running: it starts one when none runs,
+// and again when that has ended. The server is in a session of its own and
+// outlives the supervisor: containers read their files from it.
+type Supervisor struct {
+	RunDir string
+	Binary string   // a path, or a name on PATH
+	Args   []string // beside --run-dir
+	Log    *slog.Logger
+	// Started is called after each start, Failed when one fails, or the
+	// server has ended.
+	Started, Failed func()
+}
+
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 10 * time.Second
+	// lookEvery is how often a server that another agent started is looked
+	// after, and the log's size.
+	lookEvery = time.Second
+	// steady is how long a server must have run for its end to be a new
+	// trouble, not the old one again.
+	steady = 30 * time.Second
+)
+
+// Run supervises until ctx ends, and returns ctx's error. It leaves the server
+// running.
+func (s *Supervisor) Run(ctx context.Context) error {
+	wait := firstWait
+	for {
+		running, err := s.running()
+		if err == nil && !running {
+			began := time.Now()
+			err = s.serve(ctx)
+			if time.Since(began) > steady {
+				wait = firstWait
+			}
+		} else if err == nil {
+			s.pause(ctx, lookEvery)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			s.Failed()
+			s.Log.Error("truesize-viewd is not running, starting it again", "wait", wait.String(), "error", err)
+			s.pause(ctx, wait)
+			wait = min(2*wait, lastWait)
+		}
+		s.boundLog()
+	}
+}
+
+// running reports whether some truesize-viewd holds the lock.
+//
+// The probe holds it shared for an instant. A server that starts in that
+// instant fails, and is started again.
+func (s *Supervisor) running() (bool, error) {
+	f, err := os.OpenFile(filepath.Join(s.RunDir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for truesize-viewd: %w", err)
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for truesize-viewd: lock %s: %w", f.Name(), err)
+	}
+	return false, nil
+}
+
+// serve starts a server and returns when it has ended, or ctx has.
+func (s *Supervisor) serve(ctx context.Context) error {
+	cmd, err := s.start()
+	if err != nil {
+		return err
+	}
+	s.Started()
+	s.Log.Info("started truesize-viewd", "pid", cmd.Process.Pid, "binary", cmd.Path, "log", s.logPath())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if err == nil {
+				err = errors.New("exit status 0")
+			}
+			return fmt.Errorf("truesize-viewd ended: %w: see %s", err, s.logPath())
+		case <-tick.C:
+			s.boundLog()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// start starts a server.
+func (s *Supervisor) start() (*exec.Cmd, error) {
+	log, err := os.OpenFile(s.logPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("start truesize-viewd: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(s.Binary, append([]string{"--run-dir", s.RunDir}, s.Args...)...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	// A session of its own: a terminal's hang-up or ^C, or a signal to the
+	// agent's process group, must not reach the files of running containers.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start truesize-viewd: %w: set view.binary to its path", err)
+	}
+	return cmd, nil
+}
+
+func (s *Supervisor) logPath() string { return filepath.Join(s.RunDir, logName) }
+
+// maxLog bounds the log in bytes. The run directory is memory.
+const maxLog = 4 << 20
+
+// boundLog keeps the log and one predecessor. The server appends to the file
+// it has open, so that is emptied, not renamed; what is written between the
+// two steps is lost.
+func (s *Supervisor) boundLog() {
+	info, err := os.Stat(s.logPath())
+	if err != nil || info.Size() <= maxLog {
+		return
+	}
+	data, err := os.ReadFile(s.logPath())
+	if err == nil {
+		err = os.WriteFile(s.logPath()+".1", data[max(0, len(data)-maxLog):], 0o640)
+	}
+	if err = errors.Join(err, os.Truncate(s.logPath(), 0)); err != nil {
+		s.Log.Warn("cannot bound truesize-viewd's log", "error", err)
+	}
+}
+
+func (s *Supervisor) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

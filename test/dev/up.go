@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/truesize/truesize/test/image"
+	"github.com/truesize/truesize/test/stack"
+)
+
+// up starts the stack and leaves it running.
+func (d *dev) up(ctx context.Context) (err error) {
+	if stopped, err := stack.Down(d.repo, d.progress); err != nil {
+		return err
+	} else if stopped > 0 {
+		d.progress("the stack that was up has been stopped first")
+	}
+	s, err := d.start(ctx)
+	if err != nil {
+		return err
+	}
+	env := fmt.Sprintf(`# The stack that make up started; make down stops it. Use: . run/dev.env
+export CONTAINERD_ADDRESS=%s
+export CONTAINERD_NAMESPACE=k8s.io
+export CRI_CONFIG_FILE=%s
+export TRUESIZE_RUN_DIR=%s
+export TRUESIZE_METRICS_ADDRESS=%s
+export TRUESIZE_LOGS=%s
+export TRUESIZE_IMAGES="%s %s"
+export PATH=%s:%s:$PATH
+`, s.Socket(), s.CrictlConfig(), s.RunDir(), s.MetricsAddress(), s.LogDir(), image.Debian, image.Small,
+		filepath.Join(d.repo, "bin"), filepath.Join(d.repo, "bin", "tools"))
+	err = os.WriteFile(d.envFile(), []byte(env), 0o644)
+	if err == nil {
+		err = s.Detach()
+	}
+	if err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	d.progress("up; . run/dev.env sets PATH and addresses for crictl, ctr and truesize:")
+	fmt.Fprint(d.out, "\n", env)
+	return nil
+}
+
+// down stops the stack that up started.
+func (d *dev) down() error {
+	stopped, err := stack.Down(d.repo, d.progress)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(d.envFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if stopped == 0 {
+		d.progress("no stack is up")
+	}
+	return nil
+}
+
+func (d *dev) envFile() string { return filepath.Join(d.repo, "run", "dev.env") }

@@ -1,0 +1,75 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// keyring verifies Debian's archive; it is part of every Debian.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// defaultSources are used where the node is configured for another release.
+var defaultSources = []string{
+	"http://deb.debian.org/debian " + suite,
+	"http://deb.debian.org/debian " + suite + "-updates",
+	"http://deb.debian.org/debian-security " + suite + "-security",
+}
+
+// debianSources returns a sources.list of the node's own mirrors of Debian's
+// archive. Other sources the node may have are left out: the image is Debian
+// alone.
+func debianSources(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets",
+		"--format", "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(RELEASE)", "Created-By: Packages").Output()
+	if err != nil {
+		return "", fmt.Errorf("list apt sources: %w", err)
+	}
+	return sourcesList(parseTargets(string(out))), nil
+}
+
+// parseTargets returns "URI RELEASE" of each target that is Debian's main.
+func parseTargets(out string) []string {
+	var found []string
+	for line := range strings.Lines(out) {
+		f := strings.Split(strings.TrimSpace(line), "|")
+		if len(f) != 4 || f[0] != "Debian" || f[1] != "main" {
+			continue
+		}
+		if f[3] == suite || f[3] == suite+"-updates" || f[3] == suite+"-security" {
+			found = append(found, f[2]+" "+f[3])
+		}
+	}
+	return found
+}
+
+// sourcesList writes a sources.list of "URI RELEASE" entries, of the default
+// ones where the release itself is not among them.
+func sourcesList(entries []string) string {
+	complete := false
+	for _, e := range entries {
+		complete = complete || strings.HasSuffix(e, " "+suite)
+	}
+	if !complete {
+		entries = defaultSources
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&b, "deb [signed-by=%q] %s main\n", keyring, e)
+	}
+	return b.String()
+}
+
+// proxyOptions returns the node's apt proxies as apt options: mmdebstrap
+// does not read the node's apt.conf.
+func proxyOptions(ctx context.Context) []string {
+	var opts []string
+	for _, key := range []string{"Acquire::http::Proxy", "Acquire::https::Proxy"} {
+		out, err := exec.CommandContext(ctx, "apt-config", "dump", "--format", "%v", key).Output()
+		if v := strings.TrimSpace(string(out)); err == nil && v != "" {
+			opts = append(opts, fmt.Sprintf("%s %q", key, v))
+		}
+	}
+	return opts
+}

@@ -1,0 +1,164 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDebianSources(t *testing.T) {
+	const targets = `Debian|main|http://mirror.example/debian/|bookworm
+Debian|main|http://mirror.example/debian/|bookworm-updates
+Debian|main|http://mirror.example/debian-security/|bookworm-security
+Debian|contrib|http://mirror.example/debian/|bookworm
+Debian|main|http://mirror.example/debian/|sid
+nodejs|main|https://deb.example/node|nodistro
+Vendor|main|https://deb.example/vendor|bookworm
+|main|https://deb.example/never-fetched|bookworm
+
+broken line
+`
+	got := sourcesList(parseTargets(targets))
+	want := strings.Join([]string{
+		`deb [signed-by="` + keyring + `"] http://mirror.example/debian/ bookworm main`,
+		`deb [signed-by="` + keyring + `"] http://mirror.example/debian/ bookworm-updates main`,
+		`deb [signed-by="` + keyring + `"] http://mirror.example/debian-security/ bookworm-security main`,
+	}, "\n") + "\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// A node of another release has no source for the image's.
+	for _, targets := range []string{"", "Debian|main|http://mirror.example/debian/|trixie\n",
+		"Debian|main|http://mirror.example/debian/|bookworm-updates\n"} {
+		if got := sourcesList(parseTargets(targets)); !strings.Contains(got, " http://deb.debian.org/debian bookworm main\n") {
+			t.Errorf("targets %q: got\n%s", targets, got)
+		}
+	}
+}
+
+func TestDropped(t *testing.T) {
+	for name, want := range map[string]bool{
+		"usr/share/doc/libc6/copyright":                      true,
+		"usr/share/doc":                                      false,
+		"usr/share/docs/x":                                   false,
+		"usr/lib/jvm/java-17-openjdk-amd64/lib/ct.sym":       true,
+		"usr/lib/jvm/java-17-openjdk-amd64/lib/modules":      false,
+		"usr/lib/jvm/java-17-openjdk-arm64/lib/ct.sym":       true,
+		"var/lib/dpkg/status":                                false,
+		"var/lib/apt/lists/deb.debian.org_dists_bookworm_Re": true,
+	} {
+		if got := dropped(name); got != want {
+			t.Errorf("dropped(%q) = %t", name, got)
+		}
+	}
+}
+
+// TestCopyLayer checks what becomes of the entries of a root file system.
+func TestCopyLayer(t *testing.T) {
+	var in, out bytes.Buffer
+	tw := tar.NewWriter(&in)
+	for _, h := range []tar.Header{
+		{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "./usr/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "./usr/bin/java", Typeflag: tar.TypeSymlink, Linkname: "../x"},
+		{Name: "./usr/bin/su", Typeflag: tar.TypeReg, Mode: 0o4755, Uname: "root", ModTime: time.Unix(5, 0)},
+		{Name: "./usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "./usr/bin/su"},
+		{Name: "./usr/share/man/man1/x", Typeflag: tar.TypeReg},
+		{Name: "./dev/null", Typeflag: tar.TypeChar},
+	} {
+		if err := tw.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tw = tar.NewWriter(&out)
+	if err := errors.Join(copyLayer(tw, &in), tw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for tr := tar.NewReader(&out); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !h.ModTime.Equal(epoch) || h.Uname != "" {
+			t.Errorf("%s: time %v, owner %q", h.Name, h.ModTime, h.Uname)
+		}
+		if h.Name == "usr/bin/su" && h.Mode != 0o4755 {
+			t.Errorf("mode of su: %o", h.Mode)
+		}
+		got = append(got, h.Name+"->"+h.Linkname)
+	}
+	want := []string{"usr/->", "usr/bin/java->../x", "usr/bin/su->", "usr/bin/hard->usr/bin/su"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if err := copyLayer(tar.NewWriter(io.Discard), strings.NewReader("no tar")); err == nil {
+		t.Error("a broken stream is no error")
+	}
+}
+
+// TestArchive checks that an archive is the same each time, and that a
+// failed build leaves none.
+func TestArchive(t *testing.T) {
+	dir := t.TempDir()
+	build := func(name string) []byte {
+		path := filepath.Join(dir, name)
+		l, err := writeLayer(dir, func(tw *tar.Writer) error { return fillSmall(tw, []byte("busybox"), []byte("pause")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.file.Close()
+		err = replace(path, func(f *os.File) error {
+			a, err := newArchive(f)
+			if err != nil {
+				return err
+			}
+			return errors.Join(a.addImage(Small, l, []string{"/bin/sh"}), a.addImage(Pause, l, []string{"/pause"}), a.close())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		busybox, err := readFromImage(path, "bin/busybox")
+		if err != nil || string(busybox) != "busybox" {
+			t.Errorf("busybox from the archive: %q, %v", busybox, err)
+		}
+		return data
+	}
+	if !bytes.Equal(build("a"), build("b")) {
+		t.Error("two builds differ")
+	}
+	failed := errors.New("failed")
+	if err := replace(filepath.Join(dir, "c"), func(*os.File) error { return failed }); !errors.Is(err, failed) {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+}
+
+// TestKey checks that a change of the recipe is another image.
+func TestKey(t *testing.T) {
+	changed := debianRecipe
+	changed.Packages = append(slices.Clone(changed.Packages), "ruby")
+	if changed.key() == debianRecipe.key() {
+		t.Error("the key does not follow the recipe")
+	}
+}

@@ -1,0 +1,111 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/truesize/truesize/test/image"
+)
+
+const javaProcessors = "java -cp " + image.JavaClassPath + " Processors"
+
+func TestLeftAlone(t *testing.T) {
+	t.Run("opt-out", func(t *testing.T) {
+		spec := small()
+		spec.Annotations = map[string]string{"truesize.dev/inject": "false"}
+		wantUntouched(t, run(t, spec))
+	})
+	t.Run("privileged", func(t *testing.T) {
+		spec := small()
+		spec.Privileged = true
+		wantUntouched(t, run(t, spec))
+	})
+	t.Run("hostPID", func(t *testing.T) {
+		spec := small()
+		spec.HostPID = true
+		wantUntouched(t, run(t, spec))
+	})
+	t.Run("excluded namespace", func(t *testing.T) {
+		spec := small()
+		spec.Namespace = "kube-system"
+		wantUntouched(t, run(t, spec))
+	})
+}
+
+// TestAnnotations checks the admin's and the user's words on the size, good
+// and bad. A bad one never keeps a container from running.
+func TestAnnotations(t *testing.T) {
+	tests := []struct {
+		name        string
+		annotations map[string]string
+		cpus, mib   int
+	}{
+		{"pod", map[string]string{"truesize.dev/cpus": "3", "truesize.dev/memory": "1Gi"}, 3, 1024},
+		{"container before pod", map[string]string{
+			"truesize.dev/cpus": "3", "cpus.truesize.dev/main": "4",
+			"truesize.dev/memory": "1Gi", "memory.truesize.dev/main": "2Gi",
+		}, 4, 2048},
+		{"another container's", map[string]string{
+			"cpus.truesize.dev/other": "4", "memory.truesize.dev/other": "2Gi",
+		}, 1, 256},
+		{"garbage", map[string]string{"truesize.dev/cpus": "two", "truesize.dev/memory": "-1"}, 1, 256},
+		{"zero", map[string]string{"truesize.dev/cpus": "0", "truesize.dev/memory": "0"}, 1, 256},
+		{"huge", map[string]string{
+			"truesize.dev/cpus": "99999999999999999999", "truesize.dev/memory": strings.Repeat("9", 4000),
+		}, 1, 256},
+		{"a path", map[string]string{"truesize.dev/cpus": "../../etc/passwd"}, 1, 256},
+		{"inject is no boolean", map[string]string{"truesize.dev/inject": "perhaps"}, 1, 256},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			spec := small()
+			spec.Annotations = test.annotations
+			wantSize(t, run(t, spec), test.cpus, test.mib)
+		})
+	}
+}
+
+// TestOwnNumCPUs checks that NUM_CPUS of the container's spec decides, and
+// that one that is no number does not.
+func TestOwnNumCPUs(t *testing.T) {
+	spec := debian()
+	spec.Env = map[string]string{"NUM_CPUS": "5"}
+	c := run(t, spec)
+	wantSize(t, c, 5, 256)
+	wantSh(t, c, "echo $NUM_CPUS", "5")
+	wantSh(t, c, javaProcessors, "5")
+
+	spec.Env = map[string]string{"NUM_CPUS": "two"}
+	c = run(t, spec)
+	wantSize(t, c, 1, 256)
+	wantSh(t, c, "echo $NUM_CPUS", "two")
+}
+
+// TestChangedNumCPUs checks that a process that changes NUM_CPUS for itself
+// gets what it says.
+func TestChangedNumCPUs(t *testing.T) {
+	c := run(t, debian())
+	wantSh(t, c, "NUM_CPUS=6 "+javaProcessors, "6")
+}
+
+// TestOwnPreload checks that the user's LD_PRELOAD stays, before the shim.
+func TestOwnPreload(t *testing.T) {
+	const own = "/lib/x86_64-linux-gnu/libanl.so.1"
+	spec := debian()
+	spec.Env = map[string]string{"LD_PRELOAD": own}
+	c := run(t, spec)
+	preload := sh(t, c, "echo $LD_PRELOAD")
+	first, rest, _ := strings.Cut(preload, ":")
+	if first != own || !strings.HasPrefix(rest, "/opt/truesize/") {
+		t.Errorf("LD_PRELOAD is %q, want %s, then the shim", preload, own)
+	}
+	wantSh(t, c, "grep -o -e libanl.so -e libtruesize.so /proc/self/maps | sort -u | tr '\\n' ' '",
+		"libanl.so libtruesize.so ")
+}
+
+// TestPreloadIsQuiet checks that the shim changes nothing for a program that
+// does not ask for CPUs: no warning of the loader.
+func TestPreloadIsQuiet(t *testing.T) {
+	c := run(t, debian())
+	wantSh(t, c, "/bin/true 2>&1; python3 -c 'print(1)' 2>&1", "1")
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Checks the sources without running them. Every check runs; the status is 1
+# if any finds something.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+failed=0
+check() {
+	local title=$1
+	shift
+	echo "lint: $title"
+	"$@" || failed=1
+}
+
+mapfile -t go_files < <(git ls-files --cached --others --exclude-standard '*.go')
+mapfile -t shell_files < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+
+unformatted=$(gofmt -l "${go_files[@]}")
+check "gofmt -l: ${unformatted:-none}" test -z "$unformatted"
+check "go vet" go vet ./...
+check staticcheck bin/tools/staticcheck ./...
+check "import direction" go test -count=1 ./test/lint
+check shellcheck shellcheck "${shell_files[@]}"
+exit "$failed"

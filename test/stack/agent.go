@@ -1,0 +1,111 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// agentConfig is the agent's configuration: the defaults, in the stack's
+// directory.
+const agentConfig = `runDir: {{.Dir}}/truesize
+stateDir: {{.Dir}}/truesize-state
+log: {level: info}
+metrics: {address: "{{.Metrics}}"}
+nri: {socket: {{.NRISocket}}}
+view: {binary: {{.Viewd}}}
+`
+
+// RunDir returns the run directory of the stack's agent.
+func (s *Stack) RunDir() string { return s.path("truesize") }
+
+// MetricsAddress returns the agent's host:port.
+func (s *Stack) MetricsAddress() string { return s.metrics }
+
+// StartAgent starts truesized and waits until it is ready: registered with
+// containerd, and its view answering.
+func (s *Stack) StartAgent(ctx context.Context) error {
+	s.opts.Progress("starting the agent")
+	if s.metrics == "" {
+		address, err := freeAddress()
+		if err != nil {
+			return err
+		}
+		s.metrics = address
+	}
+	err := writeTemplate(s.path("truesize.yaml"), agentConfig, map[string]string{
+		"Dir": s.Dir, "Metrics": s.metrics, "NRISocket": s.NRISocket(),
+		"Viewd": filepath.Join(s.opts.Repo, "bin", "truesize-viewd"),
+	})
+	if err != nil {
+		return fmt.Errorf("configure the agent: %w", err)
+	}
+	p, err := s.start(filepath.Join(s.opts.Repo, "bin", "truesized"), "--config", s.path("truesize.yaml"))
+	if err != nil {
+		return err
+	}
+	s.agent = p
+	return p.await(ctx, "truesized", func() error {
+		_, err := s.Get(ctx, "/readyz")
+		return err
+	})
+}
+
+// StopAgent ends the agent as a node's shutdown would; KillAgent as a crash.
+// Both leave the view's server alone.
+func (s *Stack) StopAgent() { s.agent.stop() }
+
+// KillAgent ends the agent as a crash would.
+func (s *Stack) KillAgent() { s.agent.kill() }
+
+// Get fetches a path of the agent's HTTP server. Another status than 200 is
+// an error.
+func (s *Stack) Get(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.metrics+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
+	}
+	return string(body), err
+}
+
+// Truesize runs the admin's command line tool on the stack.
+func (s *Stack) Truesize(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, filepath.Join(s.opts.Repo, "bin", "truesize"), append([]string{"--run-dir", s.RunDir()}, args...)...)
+}
+
+// freeAddress returns a loopback address with a port nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// Logs returns the daemons' logs, for a test that failed.
+func (s *Stack) Logs() string {
+	files, _ := filepath.Glob(filepath.Join(s.LogDir(), "*.log"))
+	var all string
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		all += fmt.Sprintf("--- %s\n%s\n", filepath.Base(f), data[max(0, len(data)-16<<10):])
+	}
+	return all
+}

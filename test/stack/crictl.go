@@ -1,0 +1,227 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A Spec is a pod of one container, in the CRI's terms.
+type Spec struct {
+	Name        string // of the pod and, as "main", unique within the stack if empty
+	Container   string // name of the container, "main" if empty
+	Namespace   string // "default" if empty
+	Image       string
+	Command     []string // sleeps if empty
+	Env         map[string]string
+	Labels      map[string]string // of the pod
+	Annotations map[string]string // of the pod
+	CPUMilli    int64             // CPU limit in thousandths; 0 is none
+	CPUShares   int64             // 1024 per requested CPU; 0 is the default
+	Memory      int64             // memory limit in bytes; 0 is none
+	Privileged  bool
+	HostPID     bool
+	Mounts      []Mount
+}
+
+// A Mount is a bind of a host's path into a container.
+type Mount struct {
+	Source, Target string
+	ReadOnly       bool
+}
+
+// A Container is a container of the stack, in a pod of its own.
+type Container struct {
+	ID, PodID string
+	stack     *Stack
+}
+
+// Crictl runs crictl on the stack's containerd and returns its output.
+func (s *Stack) Crictl(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, s.Program("crictl"), append([]string{"--config", s.CrictlConfig()}, args...)...)
+}
+
+// Run makes the pod, its container, and starts it.
+func (s *Stack) Run(ctx context.Context, spec Spec) (*Container, error) {
+	c, err := s.Create(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Crictl(ctx, "start", c.ID); err != nil {
+		return nil, errors.Join(fmt.Errorf("start container: %w", err), c.Remove(ctx))
+	}
+	return c, nil
+}
+
+// Create makes the pod and its container, which it does not start.
+func (s *Stack) Create(ctx context.Context, spec Spec) (*Container, error) {
+	n := s.pods.Add(1)
+	if spec.Name == "" {
+		spec.Name = fmt.Sprintf("pod-%d", n)
+	}
+	dir := s.path("pods", fmt.Sprintf("%d-%s", n, spec.Name))
+	podFile, ctrFile := filepath.Join(dir, "pod.json"), filepath.Join(dir, "container.json")
+	err := errors.Join(
+		os.MkdirAll(dir, 0o755),
+		writeJSON(podFile, s.podConfig(spec, dir)),
+		writeJSON(ctrFile, containerConfig(spec)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("write pod %s: %w", spec.Name, err)
+	}
+	pod, err := s.Crictl(ctx, "runp", podFile)
+	if err != nil {
+		return nil, fmt.Errorf("run pod %s: %w", spec.Name, err)
+	}
+	c := &Container{PodID: strings.TrimSpace(pod), stack: s}
+	id, err := s.Crictl(ctx, "create", c.PodID, ctrFile, podFile)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create container of %s: %w", spec.Name, err), c.Remove(ctx))
+	}
+	c.ID = strings.TrimSpace(id)
+	return c, nil
+}
+
+// Exec runs a command in the container and returns its standard output less
+// the newlines at its end, to which crictl adds some.
+func (c *Container) Exec(ctx context.Context, command ...string) (string, error) {
+	out, err := c.stack.Crictl(ctx, append([]string{"exec", "--sync", c.ID}, command...)...)
+	return strings.TrimRight(out, "\n"), err
+}
+
+// Shell runs a command line with the container's sh, as [Container.Exec].
+func (c *Container) Shell(ctx context.Context, line string) (string, error) {
+	return c.Exec(ctx, "sh", "-c", line)
+}
+
+// Resize changes the limits of the running container: CPU in thousandths,
+// memory in bytes.
+func (c *Container) Resize(ctx context.Context, cpuMilli, memory int64) error {
+	_, err := c.stack.Crictl(ctx, "update",
+		"--cpu-period", strconv.Itoa(cpuPeriod), "--cpu-quota", strconv.FormatInt(quota(cpuMilli), 10),
+		"--memory", strconv.FormatInt(memory, 10), c.ID)
+	if err != nil {
+		return fmt.Errorf("resize container: %w", err)
+	}
+	return nil
+}
+
+// PID returns the container's init in the node's pid namespace.
+func (c *Container) PID(ctx context.Context) (int, error) {
+	out, err := c.stack.Crictl(ctx, "inspect", "--output", "go-template", "--template", "{{.info.pid}}", c.ID)
+	if err != nil {
+		return 0, fmt.Errorf("pid of container: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(out))
+}
+
+// RootFS returns the node's path of the running container's root file system,
+// without what is mounted on it in the container.
+func (c *Container) RootFS() string {
+	return c.stack.path("state", "io.containerd.runtime.v2.task", "k8s.io", c.ID, "rootfs")
+}
+
+// Remove takes the pod with its container away.
+func (c *Container) Remove(ctx context.Context) error {
+	_, err := c.stack.Crictl(ctx, "rmp", "--force", c.PodID)
+	if err != nil {
+		return fmt.Errorf("remove pod: %w", err)
+	}
+	return nil
+}
+
+// removePods removes every pod of the stack, if containerd answers.
+func (s *Stack) removePods(ctx context.Context) error {
+	if _, err := os.Stat(s.Socket()); err != nil {
+		return nil
+	}
+	_, err := s.Crictl(ctx, "rmp", "--force", "--all")
+	return err
+}
+
+// The CRI's numbers: NamespaceMode and the CFS period in microseconds.
+const (
+	namespaceContainer = 1
+	namespaceNode      = 2
+	cpuPeriod          = 100000
+)
+
+func quota(cpuMilli int64) int64 { return cpuMilli * cpuPeriod / 1000 }
+
+type object = map[string]any
+
+// podConfig returns the CRI's PodSandboxConfig.
+func (s *Stack) podConfig(spec Spec, dir string) object {
+	return object{
+		"metadata": object{
+			"name": spec.Name, "namespace": or(spec.Namespace, "default"),
+			"uid": fmt.Sprintf("%s-%s", s.ID, filepath.Base(dir)),
+		},
+		"hostname":      spec.Name,
+		"log_directory": dir,
+		"labels":        spec.Labels,
+		"annotations":   spec.Annotations,
+		"linux": object{
+			"cgroup_parent":    filepath.Join(cgroupOf(s.ID), filepath.Base(dir)),
+			"security_context": securityContext(spec),
+		},
+	}
+}
+
+// containerConfig returns the CRI's ContainerConfig.
+func containerConfig(spec Spec) object {
+	command := spec.Command
+	if len(command) == 0 {
+		command = []string{"sleep", "86400"}
+	}
+	envs, mounts := []object{}, []object{}
+	for key, value := range spec.Env {
+		envs = append(envs, object{"key": key, "value": value})
+	}
+	for _, m := range spec.Mounts {
+		mounts = append(mounts, object{"host_path": m.Source, "container_path": m.Target, "readonly": m.ReadOnly})
+	}
+	resources := object{"memory_limit_in_bytes": spec.Memory, "cpu_shares": spec.CPUShares}
+	if spec.CPUMilli > 0 {
+		resources["cpu_period"], resources["cpu_quota"] = cpuPeriod, quota(spec.CPUMilli)
+	}
+	return object{
+		"metadata": object{"name": or(spec.Container, "main")},
+		"image":    object{"image": spec.Image},
+		"command":  command,
+		"envs":     envs,
+		"mounts":   mounts,
+		"log_path": "main.log",
+		"linux":    object{"resources": resources, "security_context": securityContext(spec)},
+	}
+}
+
+// securityContext returns what the CRI's sandbox and container contexts
+// share.
+func securityContext(spec Spec) object {
+	pid := namespaceContainer
+	if spec.HostPID {
+		pid = namespaceNode
+	}
+	return object{"privileged": spec.Privileged, "namespace_options": object{"pid": pid}}
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o644)
+}
