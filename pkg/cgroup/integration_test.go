@@ -100,16 +100,16 @@ func checkGone(t *testing.T, g *Group) {
 func TestRealThrottling(t *testing.T) {
 	f := realFS(t)
 	c := newCgroup(t, f, testName(t, "-throttled"))
-	c.set("cpu", "cpu.cfs_quota_us", "5000", "cpu.max", "5000 100000")
+	c.set("cpu", "cpu.cfs_quota_us", "2000", "cpu.max", "2000 100000")
 	g := c.open()
-	_, ran, _ := c.run("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
+	_, ran, _ := c.run("i=0; while [ $i -lt 12000 ]; do i=$((i+1)); done")
 	ran()
 	cpu, err := g.CPU()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cpu.Throttled == 0 || cpu.NrThrottled == 0 {
-		t.Errorf("a busy shell under a quota of 5 %% was not throttled: %+v", cpu)
+		t.Errorf("a busy shell under a quota of 2 %% was not throttled: %+v", cpu)
 	}
 }
 
