@@ -134,6 +134,9 @@ func (c *container) cgroup() (*cgroup.Group, error) {
 	if c.closed {
 		return nil, fmt.Errorf("container %s: %w", c.id, cgroup.ErrGone)
 	}
+	if len(c.paths) == 0 && c.pid == 0 {
+		return nil, nil // registered, not created: where it will be is not known
+	}
 	g, err := c.v.cgroups.Open(c.paths)
 	if errors.Is(err, cgroup.ErrGone) && !c.opened {
 		return nil, nil // before the container's start

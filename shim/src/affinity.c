@@ -72,10 +72,10 @@ EXPORT int sched_getaffinity(int pid, size_t size, mask_word *mask)
 
 	if (bytes < 0)
 		return fail(-bytes);
-	// The kernel writes as many bytes as it has CPUs for. A libc clears the
-	// rest.
-	for (char *rest = (char *)mask + bytes; rest < (char *)mask + size; rest++)
-		*rest = 0;
+	// The kernel takes and writes whole words, as many as it has CPUs for. A
+	// libc clears the rest.
+	for (size_t i = (size_t)bytes / 8; i < size / 8; i++)
+		mask[i] = 0;
 	if (own(pid))
 		resize(mask, size);
 	return 0;

@@ -87,16 +87,16 @@ func (s *Stack) Create(ctx context.Context, spec Spec) (*Container, error) {
 	return c, nil
 }
 
-// Exec runs a command in the container and returns its standard output.
+// Exec runs a command in the container and returns its standard output less
+// the newlines at its end, to which crictl adds some.
 func (c *Container) Exec(ctx context.Context, command ...string) (string, error) {
-	return c.stack.Crictl(ctx, append([]string{"exec", "--sync", c.ID}, command...)...)
+	out, err := c.stack.Crictl(ctx, append([]string{"exec", "--sync", c.ID}, command...)...)
+	return strings.TrimRight(out, "\n"), err
 }
 
-// Shell runs a command line with the container's sh and returns its standard
-// output less the last newline.
+// Shell runs a command line with the container's sh, as [Container.Exec].
 func (c *Container) Shell(ctx context.Context, line string) (string, error) {
-	out, err := c.Exec(ctx, "sh", "-c", line)
-	return strings.TrimSuffix(out, "\n"), err
+	return c.Exec(ctx, "sh", "-c", line)
 }
 
 // Resize changes the limits of the running container: CPU in thousandths,

@@ -1,0 +1,9 @@
+module github.com/truesize/truesize/test/bench/shim
+
+go 1.26.0
+
+require github.com/truesize/truesize v0.0.0
+
+require golang.org/x/sys v0.48.0 // indirect
+
+replace github.com/truesize/truesize => ../../..
