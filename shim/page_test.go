@@ -103,7 +103,7 @@ func TestConfiguredCPUsAreNeverBelowTheNodes(t *testing.T) {
 			p.want("sysconf 83", fmt.Sprintf("%d errno 0", tt.want))
 		}
 		want := w.bareProbe(t, box{}).ask("nprocs_conf")
-		page := newPage(t, registry.SizePage{CPUs: 1, Memory: gib})
+		page := newPage(t, registry.SizePage{CPUs: 1, Memory: gib, UsableCPUs: 1})
 		w.probe(t, box{page: page}).want("nprocs_conf", want)
 	})
 }

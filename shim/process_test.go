@@ -45,7 +45,11 @@ func TestAnswersWithoutSystemCalls(t *testing.T) {
 			p.want("fork strict nprocs", "77")
 			p.want("fork strict jvm", "77")
 			p.want("fork strict sysconf 84", "77 errno 0")
-			p.want("fork strict phys_pages", fmt.Sprintf("%d", 77*gib/4096))
+			p.want("fork strict phys_pages", 77*gib/4096)
+
+			p = w.probe(t, box{env: []string{"NUM_CPUS=77"}}) // nor is a page looked for again
+			p.want("nprocs", 77)
+			p.want("fork strict nprocs", 77)
 		})
 	}
 }
@@ -156,6 +160,16 @@ func TestBesideAnotherPreload(t *testing.T) {
 			p.want("sysconf 9999", "4321 errno 0")
 			p.want("sysconf 30", "4096 errno 0")
 		}
+	})
+}
+
+// A library after the shim that has a variable of a function's name is passed
+// over.
+func TestBesideVariable(t *testing.T) {
+	inWorlds(t, func(t *testing.T, w world) {
+		want := w.bareProbe(t, box{}).ask("nprocs_conf")
+		variable := w.compile(t, "variable.c", "-shared", "-fPIC")
+		w.bareProbe(t, box{preload: w.install(t) + ":" + variable}).want("nprocs_conf", want)
 	})
 }
 

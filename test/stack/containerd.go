@@ -118,8 +118,8 @@ func snapshotter(dir string) string {
 	return "overlayfs"
 }
 
-// load imports an archive of images into containerd.
-func (s *Stack) load(ctx context.Context, path string) error {
+// LoadImage imports an archive of images into containerd.
+func (s *Stack) LoadImage(ctx context.Context, path string) error {
 	// --local unpacks for the snapshotter that is named; the transfer service
 	// does so for its default one only.
 	_, err := run(ctx, s.Program("ctr"), "--address", s.Socket(), "--namespace", "k8s.io",

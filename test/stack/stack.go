@@ -82,7 +82,7 @@ func Start(ctx context.Context, opts Options) (s *Stack, err error) {
 	}
 	opts.Progress("loading the images")
 	for _, path := range []string{images.Small, images.Debian} {
-		if err := s.load(ctx, path); err != nil {
+		if err := s.LoadImage(ctx, path); err != nil {
 			return nil, err
 		}
 	}
