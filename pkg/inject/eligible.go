@@ -34,9 +34,11 @@ const (
 	SkipNamespace  Skip = "namespace"
 	SkipSelector   Skip = "selector"
 	SkipAnnotation Skip = "annotation"
-	// SkipEarlier and SkipFailed are not of Plan's making: adapters set them.
+	// SkipFailed says that there is no size, or that nobody could say in time.
+	SkipFailed Skip = "failed"
+	// SkipEarlier is not of Plan's making: it is of a container that was not
+	// seen being created.
 	SkipEarlier Skip = "created-earlier"
-	SkipFailed  Skip = "failed"
 )
 
 // Skips returns every reason there is, for metrics that begin at zero.

@@ -104,6 +104,9 @@ type Adjustment struct {
 func Plan(c Container, s size.Size, cfg Config, st State) Adjustment {
 	var a Adjustment
 	a.Skip, a.Warnings = eligible(c, cfg)
+	if a.Skip == "" && (s.CPUs < 1 || s.Memory == 0) {
+		a.Skip = SkipFailed // the node's own size could not be read, either
+	}
 	if a.Skip != "" {
 		return a
 	}

@@ -124,7 +124,7 @@ func TestPlanEligibility(t *testing.T) {
 			if tt.cfg != nil {
 				tt.cfg(&cfg)
 			}
-			a := Plan(c, size.Size{CPUs: 2}, cfg, healthy)
+			a := Plan(c, size.Size{CPUs: 2, Memory: 1 << 30}, cfg, healthy)
 			if a.Skip != tt.skip {
 				t.Errorf("skip %q, want %q", a.Skip, tt.skip)
 			}
@@ -142,10 +142,18 @@ func annotated(v string) func(*Container) {
 	return func(c *Container) { c.Annotations = map[string]string{Annotation: v} }
 }
 
+func TestPlanNeedsASize(t *testing.T) {
+	for _, s := range []size.Size{{}, {CPUs: 1}, {Memory: 1 << 30}} {
+		if a := Plan(container(), s, config(), healthy); a.Skip != SkipFailed || len(a.Mounts)+len(a.Env) != 0 {
+			t.Errorf("size %+v: %+v", s, a)
+		}
+	}
+}
+
 func TestPlanLongAnnotationIsCutInTheWarning(t *testing.T) {
 	c := container()
 	annotated(strings.Repeat("x", 1<<16))(&c)
-	if w := Plan(c, size.Size{CPUs: 1}, config(), healthy).Warnings; len(w) != 1 || len(w[0]) > 200 {
+	if w := Plan(c, size.Size{CPUs: 1, Memory: 1 << 30}, config(), healthy).Warnings; len(w) != 1 || len(w[0]) > 200 {
 		t.Errorf("%d warnings, first of %d bytes", len(w), len(strings.Join(w, "")))
 	}
 }
@@ -184,7 +192,7 @@ func TestPlanMounts(t *testing.T) {
 				c.Mounts = nil
 			}
 			c.Mounts = append(c.Mounts, tt.add...)
-			a := Plan(c, size.Size{CPUs: 1}, config(), healthy)
+			a := Plan(c, size.Size{CPUs: 1, Memory: 1 << 30}, config(), healthy)
 			if !slices.Equal(a.Omissions, tt.want) {
 				t.Errorf("omissions %v\nwant %v", a.Omissions, tt.want)
 			}
@@ -244,7 +252,7 @@ func TestPlanPartsThatAreNotWell(t *testing.T) {
 			if tt.cfg != nil {
 				tt.cfg(&cfg)
 			}
-			a := Plan(container(), size.Size{CPUs: 3}, cfg, tt.st)
+			a := Plan(container(), size.Size{CPUs: 3, Memory: 1 << 30}, cfg, tt.st)
 			_, numCPUs := find(a.Env, "NUM_CPUS")
 			_, preload := find(a.Env, "LD_PRELOAD")
 			if len(a.Views) > 0 != tt.views || (a.Shim != "") != tt.shim || preload != tt.shim || numCPUs != tt.numCPUs {
@@ -261,7 +269,7 @@ func TestPlanKeepsNumCPUsOfTheSpec(t *testing.T) {
 	for _, v := range []string{"7", "", "garbage"} {
 		c := container()
 		c.Env = append(c.Env, "NUM_CPUS="+v)
-		if e, set := find(Plan(c, size.Size{CPUs: 2}, config(), healthy).Env, "NUM_CPUS"); set {
+		if e, set := find(Plan(c, size.Size{CPUs: 2, Memory: 1 << 30}, config(), healthy).Env, "NUM_CPUS"); set {
 			t.Errorf("NUM_CPUS=%s in the spec became %q", v, e.Value)
 		}
 	}
@@ -284,7 +292,7 @@ func TestPlanPreload(t *testing.T) {
 	} {
 		c := container()
 		c.Env = append(c.Env, "LD_PRELOAD="+tt.old)
-		e, set := find(Plan(c, size.Size{CPUs: 2}, config(), healthy).Env, "LD_PRELOAD")
+		e, set := find(Plan(c, size.Size{CPUs: 2, Memory: 1 << 30}, config(), healthy).Env, "LD_PRELOAD")
 		if want := (EnvVar{"LD_PRELOAD", tt.want, true}); set && e != want || set != (tt.want != "") {
 			t.Errorf("LD_PRELOAD=%q became %+v, want %q", tt.old, e, tt.want)
 		}

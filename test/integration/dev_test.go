@@ -138,13 +138,31 @@ func stackID(t *testing.T, output string) string {
 // leftovers names what is on the node of a stack.
 func leftovers(t *testing.T, id string) string {
 	t.Helper()
-	return hostSh(t, strings.ReplaceAll(`
-		ls -d /var/tmp/.truesize-dev-ID /var/tmp/truesize-dev-ID \
-			/sys/fs/cgroup/*/truesize-dev-ID /sys/fs/cgroup/truesize-dev-ID \
-			/sys/class/net/ts-ID /var/lib/cni/results/truesize-dev-ID-* 2>/dev/null
-		grep 'truesize-dev-ID' /proc/self/mountinfo
-		for p in /proc/[0-9]*; do tr '\0' ' ' 2>/dev/null < $p/cmdline | grep '[t]ruesize-dev-ID'; done
-		true`, "ID", id))
+	name := "truesize-dev-" + id
+	var left []string
+	for _, pattern := range []string{
+		"/var/tmp/*" + name, "/sys/fs/cgroup/*/" + name, "/sys/fs/cgroup/" + name,
+		"/sys/class/net/ts-" + id, "/var/lib/cni/results/" + name + "-*",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, found...)
+	}
+	lists, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range append(lists, "/proc/self/mountinfo") {
+		data, _ := os.ReadFile(list) // a process may have ended
+		for line := range strings.Lines(strings.ReplaceAll(string(data), "\x00", " ")) {
+			if strings.Contains(line, name) {
+				left = append(left, list+": "+line)
+			}
+		}
+	}
+	return strings.Join(left, "\n")
 }
 
 // TestUpDown checks that up's stack outlives it, is described by dev.env,

@@ -26,14 +26,28 @@ func (s *Stack) Socket() string { return s.path("containerd.sock") }
 // NRISocket returns the path of containerd's NRI socket.
 func (s *Stack) NRISocket() string { return s.path("nri.sock") }
 
-// startContainerd writes the configuration and starts containerd.
+// startContainerd makes the images if need be, configures containerd, starts
+// it and loads them.
 func (s *Stack) startContainerd(ctx context.Context) error {
+	images, err := image.Ensure(ctx, filepath.Join(s.opts.Repo, "run", "images"), s.opts.Progress)
+	if err != nil {
+		return err
+	}
 	s.opts.Progress("starting a private containerd in " + s.Dir)
 	s.snapshots = snapshotter(s.Dir)
 	if err := s.configure(); err != nil {
 		return fmt.Errorf("configure containerd: %w", err)
 	}
-	return s.StartContainerd(ctx)
+	if err := s.StartContainerd(ctx); err != nil {
+		return err
+	}
+	s.opts.Progress("loading the images")
+	for _, path := range []string{images.Small, images.Debian} {
+		if err := s.LoadImage(ctx, path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // StopContainerd ends containerd; its containers run on.

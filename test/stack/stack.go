@@ -21,8 +21,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"github.com/truesize/truesize/test/image"
 )
 
 // baseDir holds the stacks' directories. Its name is short: a Unix socket's
@@ -55,7 +53,7 @@ type Stack struct {
 // Start cleans up after dead owners and starts a stack: containerd with the
 // images loaded. The agent is started by [Stack.StartAgent]. On an error
 // everything is taken down again.
-func Start(ctx context.Context, opts Options) (s *Stack, err error) {
+func Start(ctx context.Context, opts Options) (*Stack, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string) {}
 	}
@@ -65,26 +63,12 @@ func Start(ctx context.Context, opts Options) (s *Stack, err error) {
 	if err := Recover(opts.Progress); err != nil {
 		return nil, fmt.Errorf("clean up after an earlier stack: %w", err)
 	}
-	if s, err = create(opts); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Stop())
-		}
-	}()
-	images, err := image.Ensure(ctx, filepath.Join(opts.Repo, "run", "images"), opts.Progress)
+	s, err := create(opts)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.startContainerd(ctx); err != nil {
-		return nil, err
-	}
-	opts.Progress("loading the images")
-	for _, path := range []string{images.Small, images.Debian} {
-		if err := s.LoadImage(ctx, path); err != nil {
-			return nil, err
-		}
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
