@@ -69,6 +69,7 @@ integration: ready
 
 bench: ready
 	@cd test/bench/view && go run .
+	@cd test/bench/shim && go run .
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

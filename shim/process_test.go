@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/truesize/truesize/pkg/registry"
 )
 
@@ -50,6 +52,35 @@ func TestAnswersWithoutSystemCalls(t *testing.T) {
 			p = w.probe(t, box{env: []string{"NUM_CPUS=77"}}) // nor is a page looked for again
 			p.want("nprocs", 77)
 			p.want("fork strict nprocs", 77)
+		})
+	}
+}
+
+// A seccomp profile that refuses a system call the shim makes costs what
+// depends on it, and nothing else.
+func TestSystemCallsRefused(t *testing.T) {
+	real := format(cpuList(realCPUs(t)))
+	for _, tt := range []struct {
+		name    string
+		number  int
+		command string // what depends on the call
+		want    string
+	}{
+		{"openat", unix.SYS_OPENAT, "nprocs", "77"}, // from NUM_CPUS
+		{"lseek", unix.SYS_LSEEK, "nprocs", "77"},
+		{"mmap", unix.SYS_MMAP, "nprocs", "77"},
+		{"tgkill", unix.SYS_TGKILL, "getaffinity tid", real}, // whose it is cannot be told
+		{"sched_getaffinity", unix.SYS_SCHED_GETAFFINITY, "getaffinity self", "errno 1"},
+		{"sched_setaffinity", unix.SYS_SCHED_SETAFFINITY, "setaffinity 0", "errno 1"},
+		{"sysinfo", unix.SYS_SYSINFO, "sysinfo", "errno 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, w := range worlds()[:2] { // qemu emulates no seccomp
+				p := w.probe(t, sized(t))
+				p.want(fmt.Sprintf("deny %d", tt.number), 0)
+				p.want(tt.command, tt.want)
+				p.wantCPUs(77)
+			}
 		})
 	}
 }
