@@ -67,7 +67,7 @@ integration: ready
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/integration
 
 bench: ready
-	@cd test/bench && go run ./view
+	@cd test/bench/view && go run .
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

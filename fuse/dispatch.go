@@ -15,12 +15,10 @@ const (
 	opLookup      = 1
 	opForget      = 2
 	opGetattr     = 3
-	opReadlink    = 5
 	opRead        = 15
 	opStatfs      = 17
 	opInit        = 26
 	opReaddir     = 28
-	opInterrupt   = 36
 	opDestroy     = 38
 	opBatchForget = 42
 
@@ -39,8 +37,9 @@ const (
 
 // refusals are the answers to the requests that the view has no use for.
 // ENOSYS makes the kernel not ask again and do what it would without the
-// operation: open and close files, check permissions by their mode. Those
-// missing here are ENOSYS too.
+// operation: open and close files, check permissions by their mode, let a
+// request that is interrupted be answered (soon, as all are). Those missing
+// here are ENOSYS too.
 var refusals = [opcodes]syscall.Errno{
 	4:  syscall.EROFS,  // SETATTR
 	5:  syscall.EINVAL, // READLINK
@@ -85,9 +84,12 @@ func (s *Server) handle(in, out []byte) (n int) {
 		return s.read((*gofuse.ReadIn)(unsafe.Pointer(h)), out)
 	case opForget, opBatchForget:
 		return 0 // nothing is counted, so nothing is forgotten
-	case opInterrupt:
-		return 0 // no request waits: the one meant is answered soon
-	case opLookup, opReaddir, opStatfs, opInit, opDestroy:
+	case opReaddir:
+		if len(in) < int(unsafe.Sizeof(gofuse.ReadIn{})) {
+			break
+		}
+		fallthrough
+	case opLookup, opStatfs, opInit, opDestroy:
 		n, status := s.proto.HandleRequest([][]byte{in}, [][]byte{out})
 		if n > 0 {
 			return n

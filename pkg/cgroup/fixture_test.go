@@ -3,6 +3,8 @@ package cgroup
 import (
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -180,6 +182,41 @@ func TestClosedGroup(t *testing.T) {
 	checkGone(t, g)
 }
 
+// A cgroup that is removed while it is opened has a directory and no files.
+func TestOpenVanishing(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu memory\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(root, "c1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Detect(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Open(map[string]string{"": "/c1"}); !errors.Is(err, ErrGone) {
+		t.Errorf("got %v, want ErrGone", err)
+	}
+}
+
+// The root of v2 has CPU time and threads, but no memory of its own.
+func TestRootOfV2(t *testing.T) {
+	g, err := detect(t, "v2").Open(map[string]string{"": "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if cpu, err := g.CPU(); err != nil || cpu.User == 0 {
+		t.Errorf("%+v, %v", cpu, err)
+	}
+	if _, err := g.Memory(); !errors.Is(err, ErrNoController) {
+		t.Errorf("memory: %v", err)
+	}
+	check(t, "limits", size.Limits{CPUSet: 2})(g.Limits())
+}
+
 func TestBadPaths(t *testing.T) {
 	for _, p := range []string{"", "a", "a/b", "/..", "/../x", "/a/../b", "/a/..", "//a", "/a/", "/a/./b", "/a\x00b", "/a\nb", "/" + strings.Repeat("x", 5000)} {
 		f := detect(t, "v2")
@@ -207,6 +244,32 @@ func TestDetectNothing(t *testing.T) {
 		if f, err := Detect(dir); err == nil {
 			t.Errorf("%s: %+v", dir, f)
 		}
+	}
+}
+
+// Controllers may be mounted together with no symlinks; an empty directory has
+// nothing mounted on it.
+func TestDetectComounted(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"cpu,cpuacct", "memory", "blkio"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if dir == "blkio" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(root, dir, "cgroup.procs"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := Detect(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Mode() != V1 || f.byController["blkio"] != nil || f.byController["memory"] == nil ||
+		filepath.Base(f.byController["cpu"].dir) != "cpu,cpuacct" || filepath.Base(f.byController["cpuacct"].dir) != "cpu,cpuacct" {
+		t.Errorf("%s: %+v", f.Mode(), f.byController)
 	}
 }
 

@@ -68,6 +68,18 @@ func TestSplitTime(t *testing.T) {
 	}
 }
 
+// A kernel of 6.13 or later tells the niced part of user time.
+func TestParseCPUStatNice(t *testing.T) {
+	data, err := os.ReadFile("testdata/hybrid/unified/cpu.stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c CPU
+	if err := parseCPUStat(data, &c); err != nil || c.Nice == 0 || c.Nice > c.User || c.System == 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestCPUStatLocal(t *testing.T) {
 	c := CPU{Throttled: 10}
 	if err := parseCPUStatLocal([]byte("throttled_usec 30\n"), &c); err != nil || c.Throttled != 30 {

@@ -21,6 +21,10 @@ const scanEvery = 10 * time.Second
 // error. An id may be named without a change; what [Dir.Get] says then is what
 // counts. Every entry there is at the beginning is named once.
 func (d *Dir) Watch(ctx context.Context, changed func(id string)) error {
+	return d.watch(ctx, scanEvery, changed)
+}
+
+func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id string)) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch registry (raise fs.inotify.max_user_instances?): %w", err)
@@ -31,7 +35,7 @@ func (d *Dir) Watch(ctx context.Context, changed func(id string)) error {
 	}
 	s := scan{dir: d, watcher: w, seen: make(map[string]stamp), changed: changed}
 	s.all()
-	tick := time.NewTicker(scanEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -79,6 +83,8 @@ func (s *scan) event(ev fsnotify.Event) {
 
 // all looks at every container.
 func (s *scan) all() {
+	// Again, in case the directory was made anew; if it fails the scans go on.
+	_ = s.watcher.Add(s.dir.path)
 	ids, err := s.dir.IDs()
 	if err != nil {
 		return // the next scan tries again

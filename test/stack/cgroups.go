@@ -59,3 +59,7 @@ func walkCgroup(dir string, f func(string)) {
 	}
 	f(dir)
 }
+
+// CgroupParent returns the cgroup, in every hierarchy, that holds the
+// stack's pods: whatever makes pods beside [Stack.Create] puts them below it.
+func (s *Stack) CgroupParent() string { return cgroupOf(s.ID) }

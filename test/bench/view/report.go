@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is the Markdown page of the run.
+func (b *bench) report() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, `# Benchmarks of the view
+
+Written by `+"`make bench`"+` on %s, kernel %s, %d CPUs. The kernel's own file, lxcfs
+(Debian's, with `+"`-l --enable-cfs`"+`) and the view are read in one run by a process in
+a pid and a mount namespace of its own, in a cgroup of %d CPUs and %d MiB, at
+/proc/FILE. A read is open, read to the end, close. Ratios are of the view to
+the peer: below 1 the view is faster.
+
+`, time.Now().UTC().Format("2006-01-02"), kernel(), runtime.NumCPU(), limitCPUs, limitMemory>>20)
+	for _, readers := range []int{1, 8} {
+		fmt.Fprintf(&w, "## %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
+		hotTable(&w, b.hot[readers])
+	}
+	fmt.Fprintf(&w, "## One reader, once a second, %d reads of each file\n\n"+
+		"Each read is the first after the freshness bound: a new snapshot is made for it.\n\n", b.samples)
+	slowTable(&w, b.slow)
+	fmt.Fprintf(&w, "## Memory\n\nResident memory of the server after reading all five files in %d containers:\n"+
+		"lxcfs %.1f MiB, truesize-viewd %.1f MiB.\n", b.containers, mib(b.rss["lxcfs"]), mib(b.rss["truesize"]))
+	c := b.creation
+	fmt.Fprintf(&w, "\n## Creation of containers\n\n"+
+		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
+		"without Truesize p50 %s, with it p50 %s, %s. The agent handled %d CreateContainer\n"+
+		"requests of NRI, 99 %% of them within %g ms.\n",
+		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50),
+		c.handling.count(), c.handling.within(0.99)*1000)
+	return w.String()
+}
+
+// hotTable writes the case of readers that do not pause.
+func hotTable(w *strings.Builder, rs []result) {
+	table(w, func(t func(cells ...string)) {
+		t("file", "kernel p50", "p99", "lxcfs p50", "p99", "truesize p50", "p99",
+			"p50 to kernel", "p50 to lxcfs", "p99 to lxcfs", "server CPU per 100,000 reads: lxcfs", "truesize", "ratio")
+		k, l, v := rs[0], rs[1], rs[2]
+		for i, f := range files {
+			t(f, us(k.latencies[i].P50), us(k.latencies[i].P99), us(l.latencies[i].P50), us(l.latencies[i].P99),
+				us(v.latencies[i].P50), us(v.latencies[i].P99),
+				ratio(v.latencies[i].P50, k.latencies[i].P50), ratio(v.latencies[i].P50, l.latencies[i].P50),
+				ratio(v.latencies[i].P99, l.latencies[i].P99),
+				fmt.Sprintf("%.3f s", l.serverCPU[i].Seconds()), fmt.Sprintf("%.3f s", v.serverCPU[i].Seconds()),
+				ratio(v.serverCPU[i], l.serverCPU[i]))
+		}
+	})
+}
+
+// slowTable writes the case of the once-a-second readers.
+func slowTable(w *strings.Builder, rs []result) {
+	table(w, func(t func(cells ...string)) {
+		t("file", "kernel p50", "lxcfs p50", "truesize p50", "p50 to kernel", "p50 to lxcfs")
+		k, l, v := rs[0], rs[1], rs[2]
+		for i, f := range files {
+			t(f, us(k.latencies[i].P50), us(l.latencies[i].P50), us(v.latencies[i].P50),
+				ratio(v.latencies[i].P50, k.latencies[i].P50), ratio(v.latencies[i].P50, l.latencies[i].P50))
+		}
+	})
+}
+
+// table writes a Markdown table whose first row is the heading.
+func table(w *strings.Builder, rows func(row func(cells ...string))) {
+	tw := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	heading := true
+	rows(func(cells ...string) {
+		fmt.Fprintf(tw, "| %s |\n", strings.Join(cells, "\t| "))
+		if heading {
+			fmt.Fprintf(tw, "|%s\n", strings.Repeat("---|", len(cells)))
+			heading = false
+		}
+	})
+	tw.Flush()
+	w.WriteString("\n")
+}
+
+func us(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d.Nanoseconds())/1000) }
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
+
+func mib(n int64) float64 { return float64(n) / (1 << 20) }
+
+// ratio is a/b: "0.43×".
+func ratio(a, b time.Duration) string {
+	if b == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3g×", float64(a)/float64(b))
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		fmt.Fprintln(os.Stderr, "uname:", err)
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
