@@ -181,6 +181,23 @@ func TestSettingsAreUnique(t *testing.T) {
 	}
 }
 
+// The documentation has every setting.
+func TestDocumentation(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range Settings() {
+		flag := ""
+		if s.Flag != "" {
+			flag = "`--" + s.Flag + "`"
+		}
+		if row := "\n| `" + s.Key + "` | `" + s.Env + "` | " + flag + " | "; !strings.Contains(string(doc), row) {
+			t.Errorf("docs/configuration.md has no row%s", row)
+		}
+	}
+}
+
 func FuzzApply(f *testing.F) {
 	f.Add([]byte(full))
 	f.Add([]byte("nri: &a\n  socket: *a\n"))

@@ -184,6 +184,24 @@ func TestDumpIsBoundedInTime(t *testing.T) {
 	})
 }
 
+// The documentation has every metric.
+func TestDocumentation(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(scrape(t, exercised(t), dumps(""))) {
+		name, ok := strings.CutPrefix(line, "# TYPE truesize_")
+		if !ok {
+			continue
+		}
+		name, _, _ = strings.Cut(name, " ")
+		if !strings.Contains(string(doc), "\n| `truesize_"+name+"` |") {
+			t.Errorf("docs/metrics.md has no truesize_%s", name)
+		}
+	}
+}
+
 // The metrics are of this object, not of the process.
 func TestTwoInstances(t *testing.T) {
 	a, b := New(), New()
