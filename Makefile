@@ -58,16 +58,18 @@ test: unit integration
 unit: deps build
 	@echo "== unit tests"
 	go vet ./...
-	go test -race $$(go list ./... | grep -vE '/test/(integration|lint)$$')
+	go test -race $$(go list ./... | grep -vE '/test/(integration|lint|runtimes)$$')
 
 # TESTS is a pattern of tests' names.
 TESTS := .
 integration: ready
 	@echo "== integration tests"
-	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/integration
+	@test/deps.sh test/runtimes/packages.txt
+	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/runtimes
 
 bench: ready
 	@cd test/bench/view && go run .
+	@cd test/bench/shim && go run .
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

@@ -103,7 +103,7 @@ func TestConfiguredCPUsAreNeverBelowTheNodes(t *testing.T) {
 			p.want("sysconf 83", fmt.Sprintf("%d errno 0", tt.want))
 		}
 		want := w.bareProbe(t, box{}).ask("nprocs_conf")
-		page := newPage(t, registry.SizePage{CPUs: 1, Memory: gib})
+		page := newPage(t, registry.SizePage{CPUs: 1, Memory: gib, UsableCPUs: 1})
 		w.probe(t, box{page: page}).want("nprocs_conf", want)
 	})
 }
@@ -139,15 +139,6 @@ func TestPageOrEnvironment(t *testing.T) {
 		{"nothing", "", "", real},
 		{"another variable", "", "XNUM_CPUS=6", real},
 		{"longer name", "", "NUM_CPUSX=6", real},
-		{"empty", "", "NUM_CPUS=", real},
-		{"0", "", "NUM_CPUS=0", real},
-		{"-1", "", "NUM_CPUS=-1", real},
-		{"1e9", "", "NUM_CPUS=1e9", real},
-		{"1000000000", "", "NUM_CPUS=1000000000", real},
-		{"8193", "", "NUM_CPUS=8193", real},
-		{"overflow", "", "NUM_CPUS=4294967298", real},
-		{"two", "", "NUM_CPUS=two", real},
-		{"spaces", "", "NUM_CPUS= 2", real},
 		{"truncated", change(func(p []byte) []byte { return p[:4095] }), "NUM_CPUS=4", 4},
 		{"empty file", change(func(p []byte) []byte { return nil }), "NUM_CPUS=4", 4},
 		{"newer version", change(func(p []byte) []byte { p[8] = 2; return p }), "NUM_CPUS=4", 4},
@@ -172,6 +163,18 @@ func TestPageOrEnvironment(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestGarbageInNumCPUs(t *testing.T) {
+	set := realCPUs(t)
+	inWorlds(t, func(t *testing.T, w world) {
+		p := w.probe(t, box{env: []string{"NUM_CPUS=zero"}})
+		p.want("jvm", set.Count())
+		for _, value := range []string{"", "0", "-1", "+1", "1e9", "1000000000", "8193", "4294967298", "two", " 2", "2 "} {
+			p.want("setenv NUM_CPUS="+value, 0)
+			p.want("jvm", set.Count())
+		}
+	})
 }
 
 func TestProcessChangesNumCPUs(t *testing.T) {

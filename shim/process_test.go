@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/truesize/truesize/pkg/registry"
 )
 
@@ -45,7 +47,40 @@ func TestAnswersWithoutSystemCalls(t *testing.T) {
 			p.want("fork strict nprocs", "77")
 			p.want("fork strict jvm", "77")
 			p.want("fork strict sysconf 84", "77 errno 0")
-			p.want("fork strict phys_pages", fmt.Sprintf("%d", 77*gib/4096))
+			p.want("fork strict phys_pages", 77*gib/4096)
+
+			p = w.probe(t, box{env: []string{"NUM_CPUS=77"}}) // nor is a page looked for again
+			p.want("nprocs", 77)
+			p.want("fork strict nprocs", 77)
+		})
+	}
+}
+
+// A seccomp profile that refuses a system call the shim makes costs what
+// depends on it, and nothing else.
+func TestSystemCallsRefused(t *testing.T) {
+	real := format(cpuList(realCPUs(t)))
+	for _, tt := range []struct {
+		name    string
+		number  int
+		command string // what depends on the call
+		want    string
+	}{
+		{"openat", unix.SYS_OPENAT, "nprocs", "77"}, // from NUM_CPUS
+		{"lseek", unix.SYS_LSEEK, "nprocs", "77"},
+		{"mmap", unix.SYS_MMAP, "nprocs", "77"},
+		{"tgkill", unix.SYS_TGKILL, "getaffinity tid", real}, // whose it is cannot be told
+		{"sched_getaffinity", unix.SYS_SCHED_GETAFFINITY, "getaffinity self", "errno 1"},
+		{"sched_setaffinity", unix.SYS_SCHED_SETAFFINITY, "setaffinity 0", "errno 1"},
+		{"sysinfo", unix.SYS_SYSINFO, "sysinfo", "errno 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, w := range worlds()[:2] { // qemu emulates no seccomp
+				p := w.probe(t, sized(t))
+				p.want(fmt.Sprintf("deny %d", tt.number), 0)
+				p.want(tt.command, tt.want)
+				p.wantCPUs(77)
+			}
 		})
 	}
 }
@@ -156,6 +191,16 @@ func TestBesideAnotherPreload(t *testing.T) {
 			p.want("sysconf 9999", "4321 errno 0")
 			p.want("sysconf 30", "4096 errno 0")
 		}
+	})
+}
+
+// A library after the shim that has a variable of a function's name is passed
+// over.
+func TestBesideVariable(t *testing.T) {
+	inWorlds(t, func(t *testing.T, w world) {
+		want := w.bareProbe(t, box{}).ask("nprocs_conf")
+		variable := w.compile(t, "variable.c", "-shared", "-fPIC")
+		w.bareProbe(t, box{preload: w.install(t) + ":" + variable}).want("nprocs_conf", want)
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -97,6 +99,56 @@ func (d *Dir) PutSizePage(id string, p SizePage) error {
 	}
 	m.put(p)
 	return m.Close()
+}
+
+// KeepSizePage writes the page of a registered container as its entry says,
+// in place where there is one. possibleCPUs is the number of CPUs the node can
+// ever have, 0 when unknown. The value of NUM_CPUS that the container was
+// created with is taken at the first call and stays: call it once before the
+// container is created, and again at every change of the entry.
+func (d *Dir) KeepSizePage(c *Container, possibleCPUs int) error {
+	p := SizePage{
+		CPUs:         c.Decision.Size.CPUs,
+		InjectedCPUs: injectedCPUs(c),
+		UsableCPUs:   c.Input.Host.CPUs,
+		PossibleCPUs: possibleCPUs,
+		FirstCPU:     FirstCPU(c.ID),
+		Memory:       c.Decision.Size.Memory,
+		Swap:         c.Decision.Size.Swap,
+		Start:        time.Duration(c.StartTicks) * time.Second / userHZ,
+	}
+	if set := c.Input.Limits.CPUSet; set > 0 && set < p.UsableCPUs {
+		p.UsableCPUs = set
+	}
+	m, err := d.MapSizePage(c.ID)
+	if err == nil {
+		p.InjectedCPUs = m.SizePage().InjectedCPUs
+		err = m.Close()
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return d.PutSizePage(c.ID, p)
+}
+
+// userHZ is the unit of start times in /proc, the same on every architecture
+// that has a shim.
+const userHZ = 100
+
+// injectedCPUs returns the value of NUM_CPUS in a container about to be
+// created: its own, or the one that is added; 0 without one.
+func injectedCPUs(c *Container) int {
+	if slices.Contains(c.Env, "NUM_CPUS") {
+		return c.Decision.Size.CPUs
+	}
+	if c.Input.NumCPUs == nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(*c.Input.NumCPUs, 10, 16)
+	if err != nil || n > maxPageCPUs {
+		return 0 // the shim does not believe it either
+	}
+	return int(n)
 }
 
 // SizePageFile returns the path of a container's size page, to be mounted at

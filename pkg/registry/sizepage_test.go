@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/truesize/truesize/pkg/size"
 )
 
 // newPageDir returns a registry with a container "c".
@@ -90,6 +92,70 @@ func TestPutSizePageInPlace(t *testing.T) {
 	second.Start = time.Minute // 0 left it
 	if got := m.SizePage(); got != second {
 		t.Errorf("after the change: got %+v, want %+v", got, second)
+	}
+}
+
+func TestKeepSizePage(t *testing.T) {
+	own := func(v string) *string { return &v }
+	for _, tt := range []struct {
+		name     string
+		env      []string
+		numCPUs  *string
+		injected int
+	}{
+		{"injected", []string{"LD_PRELOAD", "NUM_CPUS"}, nil, 2},
+		{"not injected", []string{"LD_PRELOAD"}, nil, 0},
+		{"the container's own", nil, own("3"), 3},
+		{"garbage of its own", nil, own("two"), 0},
+		{"too many of its own", nil, own("8193"), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newPageDir(t)
+			c, err := d.Get("c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Env, c.Input.NumCPUs = tt.env, tt.numCPUs
+			c.Input.Host.CPUs, c.Input.Limits.CPUSet = 16, 4
+			c.Decision.Size = size.Size{CPUs: 2, Memory: 1 << 30, Swap: 5}
+			if err := d.KeepSizePage(c, 32); err != nil {
+				t.Fatal(err)
+			}
+			c.Decision.Size.CPUs, c.Input.Limits.CPUSet, c.StartTicks = 8, 0, 12345 // resized, and started
+			if err := d.KeepSizePage(c, 32); err != nil {
+				t.Fatal(err)
+			}
+			m, err := d.MapSizePage("c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			want := SizePage{CPUs: 8, InjectedCPUs: tt.injected, UsableCPUs: 16, PossibleCPUs: 32, FirstCPU: FirstCPU("c"),
+				Memory: 1 << 30, Swap: 5, Start: 123 * time.Second}
+			if got := m.SizePage(); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestKeepSizePageTakesTheCPUSet(t *testing.T) {
+	d := newPageDir(t)
+	c, err := d.Get("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Input.Host.CPUs, c.Input.Limits.CPUSet = 16, 4
+	if err := d.KeepSizePage(c, 32); err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.MapSizePage("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if got := m.SizePage().UsableCPUs; got != 4 {
+		t.Errorf("got %d usable CPUs, want the cpuset's 4", got)
 	}
 }
 
@@ -185,7 +251,7 @@ func TestSizePageIsNeverTorn(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		for i := range 2000 {
+		for i := range 500 {
 			p := small
 			if i%2 == 0 {
 				p = large

@@ -20,14 +20,13 @@ static struct {
 	char *entry;
 } found;
 
-// value_of returns what follows "NUM_CPUS=" in entry, NULL for another name.
-static const char *value_of(const char *entry)
+static bool is_num_cpus(const char *entry)
 {
 	for (const char *p = name; *p != '\0'; p++, entry++) {
 		if (*entry != *p)
-			return NULL;
+			return false;
 	}
-	return entry;
+	return true;
 }
 
 // remember writes found, unless someone else is at it: a signal handler or a
@@ -67,7 +66,7 @@ static char **look_up(char **array)
 {
 	char **slot = array;
 
-	while (*slot != NULL && value_of(*slot) == NULL)
+	while (*slot != NULL && !is_num_cpus(*slot))
 		slot++;
 	remember(array, slot, *slot);
 	return slot;
@@ -82,6 +81,6 @@ int env_num_cpus(void)
 	char **slot = recall(array);
 	if (slot == NULL)
 		slot = look_up(array);
-	char *entry = *slot;
-	return entry == NULL ? 0 : parse_num_cpus(value_of(entry));
+	const char *entry = *slot;
+	return entry == NULL ? 0 : parse_num_cpus(entry + sizeof name - 1);
 }

@@ -22,27 +22,31 @@ static bool is_error(long result)
 	return result < 0 && result >= -4095;
 }
 
-// map_page returns the page, NONE, or NULL when it cannot tell now. A file
-// shorter than a page is never touched: a read past its end is a SIGBUS.
+// map_file returns the page in an open file, NONE, or NULL when it cannot tell
+// now. A file shorter than a page is never touched: a read past its end is a
+// SIGBUS.
+static const struct size_page *map_file(long fd)
+{
+	if (syscall3(SYS_lseek, fd, 0, SEEK_END_) < SIZE_PAGE_BYTES)
+		return NONE;
+	long map = syscall6(SYS_mmap, 0, SIZE_PAGE_BYTES, PROT_READ_, MAP_SHARED_, fd, 0);
+	if (is_error(map))
+		return NULL;
+	if (valid_page((const struct size_page *)map))
+		return (const struct size_page *)map;
+	syscall3(SYS_munmap, map, SIZE_PAGE_BYTES, 0);
+	return NONE;
+}
+
 static const struct size_page *map_page(void)
 {
 	long fd = sys_open(SIZE_PAGE_PATH);
+
 	if (fd < 0)
 		return for_good(fd) ? NONE : NULL;
-	long size = syscall3(SYS_lseek, fd, 0, SEEK_END_);
-	long map = -EINVAL_;
-	if (size >= SIZE_PAGE_BYTES)
-		map = syscall6(SYS_mmap, 0, SIZE_PAGE_BYTES, PROT_READ_, MAP_SHARED_, fd, 0);
+	const struct size_page *page = map_file(fd);
 	sys_close(fd);
-	if (size < SIZE_PAGE_BYTES)
-		return NONE;
-	if (is_error(map))
-		return NULL;
-	const struct size_page *page = (const struct size_page *)map;
-	if (valid_page(page, size))
-		return page;
-	syscall3(SYS_munmap, map, SIZE_PAGE_BYTES, 0);
-	return NONE;
+	return page;
 }
 
 static const struct size_page *first_call(void)

@@ -1,9 +1,9 @@
 #include "rules.h"
 #include "parse.h"
 
-bool valid_page(const struct size_page *page, long size)
+bool valid_page(const struct size_page *page)
 {
-	return size >= SIZE_PAGE_BYTES && page->magic == SIZE_PAGE_MAGIC && page->version == SIZE_PAGE_VERSION;
+	return page->magic == SIZE_PAGE_MAGIC && page->version == SIZE_PAGE_VERSION;
 }
 
 int decide_cpus(const struct size_page *page, int env)

@@ -5,9 +5,8 @@
 
 #include "page.h"
 
-// valid_page tells whether the first bytes of a file of size bytes are those
-// of a page that this version can read.
-HIDDEN bool valid_page(const struct size_page *page, long size);
+// valid_page tells whether this version can read a page.
+HIDDEN bool valid_page(const struct size_page *page);
 
 // decide_cpus returns the number of CPUs to report, 0 for the real one.
 // NUM_CPUS (env, 0 without a good one) wins when it is not the value the

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,29 @@ static void strict(char *command)
 	syscall(SYS_exit, 0);
 }
 
+// Makes a system call fail with EPERM from now on, as a seccomp profile does.
+// The filter's instructions are of <linux/filter.h>, which musl-gcc has not.
+static void deny(int number)
+{
+	struct {
+		uint16_t code;
+		uint8_t jt, jf;
+		uint32_t k;
+	} filter[] = {
+		{0x20, 0, 0, 0},			       // load the number
+		{0x15, 0, 1, (uint32_t)number},		       // equal: the next, else the one after
+		{0x06, 0, 0, 0x00050000 | 1 /* EPERM */},      // SECCOMP_RET_ERRNO
+		{0x06, 0, 0, 0x7fff0000},		       // SECCOMP_RET_ALLOW
+	};
+	struct {
+		uint16_t length;
+		void *filter;
+	} program = {4, filter};
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	say("%d", prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &program));
+}
+
 static void *run_thread(void *command)
 {
 	run(command);
@@ -298,6 +322,8 @@ static void tell(const char *verb, char *operand)
 		say("%d", setenv(operand, value, 1));
 	} else if (strcmp(verb, "unsetenv") == 0)
 		say("%d", unsetenv(operand));
+	else if (strcmp(verb, "deny") == 0)
+		deny(atoi(operand));
 	else if (strcmp(verb, "chroot") == 0)
 		say("%d", chroot(operand));
 	else

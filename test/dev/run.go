@@ -19,6 +19,14 @@ func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 	if err := dieWithParent(); err != nil {
 		return fmt.Errorf("watch the parent: %w", err)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if isTerminal(stdin) {
+		go func() {
+			awaitHangup(stdin)
+			cancel(errHangup)
+		}()
+	}
 	s, err := d.start(ctx)
 	if err != nil {
 		return err
@@ -73,6 +81,20 @@ func shell(ctx context.Context, s *stack.Stack, c *stack.Container, stdin *os.Fi
 		return nil
 	}
 	return err
+}
+
+var errHangup = errors.New("the terminal was closed")
+
+// awaitHangup returns when the terminal goes away. A terminal that closes
+// signals its session's leader only, which may be make (ssh -t NODE make
+// run): make waits for its child, and the child would for its input.
+func awaitHangup(terminal *os.File) {
+	for {
+		fds := []unix.PollFd{{Fd: int32(terminal.Fd())}} // no events: POLLHUP and POLLERR are always told
+		if n, err := unix.Poll(fds, -1); n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }
 
 func isTerminal(f *os.File) bool {

@@ -46,14 +46,26 @@ var debianRecipe = recipe{
 	},
 }
 
+// runtimesRecipe describes the image of every runtime whose answers are
+// compared. nginx and Erlang come without their daemons' packages.
+var runtimesRecipe = recipe{
+	Version: 1,
+	Suite:   suite,
+	Packages: []string{
+		"busybox", "erlang-base", "libgomp1", "libopenblas0-pthread", "libstdc++6", "musl", "nginx-light", "nodejs",
+		"openjdk-17-jdk-headless", "perl", "php-cli", "procps", "python3", "python3-psutil", "ruby", "util-linux",
+	},
+	Drop: append([]string{"usr/lib/jvm/java-17-openjdk-*/jmods/*"}, debianRecipe.Drop...),
+}
+
 // JavaClassPath is the directory in the Debian image that holds the class
 // Processors, which prints availableProcessors().
 const JavaClassPath = "/usr/local/share/truesize"
 
-// buildDebian makes the Debian image with mmdebstrap, which runs in mount
+// buildDebian makes an image of a recipe with mmdebstrap, which runs in mount
 // and pid namespaces of its own: killed at any moment, it leaves no mount
 // and no process.
-func buildDebian(ctx context.Context, dst string, progress func(string)) (err error) {
+func buildDebian(ctx context.Context, r recipe, ref, dst string, progress func(string)) (err error) {
 	work := workDir(dst)
 	// What a killed build has left: the cache's lock says that none runs.
 	if err := os.RemoveAll(work); err != nil {
@@ -64,7 +76,7 @@ func buildDebian(ctx context.Context, dst string, progress func(string)) (err er
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	progress("building the Debian image: fetching and unpacking packages (about a minute)")
-	layer, err := writeLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, work, tw, progress) })
+	layer, err := writeLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, r, work, tw, progress) })
 	if err != nil {
 		return err
 	}
@@ -75,7 +87,7 @@ func buildDebian(ctx context.Context, dst string, progress func(string)) (err er
 		if err != nil {
 			return err
 		}
-		return errors.Join(a.addImage(Debian, layer, []string{"/bin/sh"}), a.close())
+		return errors.Join(a.addImage(ref, layer, []string{"/bin/sh"}), a.close())
 	})
 }
 
@@ -87,7 +99,7 @@ func workDir(dst string) string {
 }
 
 // debootstrap runs mmdebstrap and copies what it makes to tw.
-func debootstrap(ctx context.Context, work string, tw *tar.Writer, progress func(string)) error {
+func debootstrap(ctx context.Context, r recipe, work string, tw *tar.Writer, progress func(string)) error {
 	sources, err := debianSources(ctx)
 	if err != nil {
 		return err
@@ -95,7 +107,7 @@ func debootstrap(ctx context.Context, work string, tw *tar.Writer, progress func
 	args := []string{
 		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"mmdebstrap", "--mode=root", "--format=tar", "--variant=essential",
-		"--include=" + strings.Join(debianRecipe.Packages, ","),
+		"--include=" + strings.Join(r.Packages, ","),
 		`--aptopt=APT::Install-Recommends "false"`,
 	}
 	for _, opt := range proxyOptions(ctx) {
@@ -116,7 +128,7 @@ func debootstrap(ctx context.Context, work string, tw *tar.Writer, progress func
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start mmdebstrap (make deps installs it): %w", err)
 	}
-	copyErr := copyLayer(tw, out)
+	copyErr := copyLayer(r, tw, out)
 	// A copy that failed leaves mmdebstrap writing to nobody.
 	_, drainErr := io.Copy(io.Discard, out)
 	if err := cmd.Wait(); err != nil {
@@ -130,8 +142,8 @@ func debootstrap(ctx context.Context, work string, tw *tar.Writer, progress func
 
 // copyLayer copies a root file system from a tar stream, less what the
 // recipe drops, with the same time on every file.
-func copyLayer(tw *tar.Writer, r io.Reader) error {
-	tr := tar.NewReader(r)
+func copyLayer(r recipe, tw *tar.Writer, in io.Reader) error {
+	tr := tar.NewReader(in)
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -140,7 +152,7 @@ func copyLayer(tw *tar.Writer, r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("read root file system: %w", err)
 		}
-		if h.Name = strings.TrimPrefix(path.Clean(h.Name), "./"); h.Name == "." || dropped(h.Name) {
+		if h.Name = strings.TrimPrefix(path.Clean(h.Name), "./"); h.Name == "." || r.dropped(h.Name) {
 			continue
 		}
 		if h.Typeflag == tar.TypeLink {
@@ -162,8 +174,8 @@ func copyLayer(tw *tar.Writer, r io.Reader) error {
 
 // dropped says whether the recipe leaves name out. A pattern that ends in
 // "/*" drops everything below the directory, at any depth.
-func dropped(name string) bool {
-	for _, pattern := range debianRecipe.Drop {
+func (r recipe) dropped(name string) bool {
+	for _, pattern := range r.Drop {
 		if dir, ok := strings.CutSuffix(pattern, "/*"); ok {
 			if strings.HasPrefix(name, dir+"/") {
 				return true

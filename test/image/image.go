@@ -23,6 +23,8 @@ const (
 	Debian = "localhost/truesize/debian:dev"  // procps, Node.js, a JRE, Python
 	Small  = "localhost/truesize/busybox:dev" // a static busybox
 	Pause  = "localhost/truesize/pause:dev"   // the pod sandbox
+
+	Runtimes = "localhost/truesize/runtimes:dev" // the languages of test/runtimes
 )
 
 // A Set is the images' archives on disk.
@@ -48,7 +50,7 @@ func Ensure(ctx context.Context, cacheDir string, progress func(string)) (Set, e
 		Small:  filepath.Join(cacheDir, "small-"+smallRecipe.key()+".tar"),
 	}
 	if !exists(set.Debian) {
-		if err := buildDebian(ctx, set.Debian, progress); err != nil {
+		if err := buildDebian(ctx, debianRecipe, Debian, set.Debian, progress); err != nil {
 			return Set{}, fmt.Errorf("build Debian image: %w", err)
 		}
 	}
@@ -59,6 +61,26 @@ func Ensure(ctx context.Context, cacheDir string, progress func(string)) (Set, e
 		}
 	}
 	return set, errors.Join(prune(cacheDir, "debian-*.tar", set.Debian), prune(cacheDir, "small-*.tar", set.Small))
+}
+
+// EnsureRuntimes returns the archive of [Runtimes] in cacheDir, which it builds
+// when its recipe is not there: see [Ensure].
+func EnsureRuntimes(ctx context.Context, cacheDir string, progress func(string)) (path string, err error) {
+	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
+		return "", fmt.Errorf("create image cache: %w", err)
+	}
+	unlock, err := lock(filepath.Join(cacheDir, "lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	path = filepath.Join(cacheDir, "runtimes-"+runtimesRecipe.key()+".tar")
+	if !exists(path) {
+		if err := buildDebian(ctx, runtimesRecipe, Runtimes, path, progress); err != nil {
+			return "", fmt.Errorf("build image of runtimes: %w", err)
+		}
+	}
+	return path, prune(cacheDir, "runtimes-*.tar", path)
 }
 
 // key is what a recipe's archive is cached under: it changes with anything

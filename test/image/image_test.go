@@ -54,7 +54,7 @@ func TestDropped(t *testing.T) {
 		"var/lib/dpkg/status":                                false,
 		"var/lib/apt/lists/deb.debian.org_dists_bookworm_Re": true,
 	} {
-		if got := dropped(name); got != want {
+		if got := debianRecipe.dropped(name); got != want {
 			t.Errorf("dropped(%q) = %t", name, got)
 		}
 	}
@@ -81,7 +81,7 @@ func TestCopyLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	tw = tar.NewWriter(&out)
-	if err := errors.Join(copyLayer(tw, &in), tw.Close()); err != nil {
+	if err := errors.Join(copyLayer(debianRecipe, tw, &in), tw.Close()); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -105,7 +105,7 @@ func TestCopyLayer(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := copyLayer(tar.NewWriter(io.Discard), strings.NewReader("no tar")); err == nil {
+	if err := copyLayer(debianRecipe, tar.NewWriter(io.Discard), strings.NewReader("no tar")); err == nil {
 		t.Error("a broken stream is no error")
 	}
 }

@@ -43,7 +43,7 @@ func (s *Stack) startContainerd(ctx context.Context) error {
 	}
 	s.opts.Progress("loading the images")
 	for _, path := range []string{images.Small, images.Debian} {
-		if err := s.load(ctx, path); err != nil {
+		if err := s.LoadImage(ctx, path); err != nil {
 			return err
 		}
 	}
@@ -132,8 +132,8 @@ func snapshotter(dir string) string {
 	return "overlayfs"
 }
 
-// load imports an archive of images into containerd.
-func (s *Stack) load(ctx context.Context, path string) error {
+// LoadImage imports an archive of images into containerd.
+func (s *Stack) LoadImage(ctx context.Context, path string) error {
 	// --local unpacks for the snapshotter that is named; the transfer service
 	// does so for its default one only.
 	_, err := run(ctx, s.Program("ctr"), "--address", s.Socket(), "--namespace", "k8s.io",

@@ -60,11 +60,11 @@ func words(mask []uint64) *C.mask_word {
 // Decide returns the number of CPUs that a process reports whose container has
 // this size page (nil for none) and whose NUM_CPUS is env; 0 is the real one.
 func Decide(page []byte, env string) int {
-	if len(page) < int(C.SIZE_PAGE_BYTES) {
-		return int(C.decide_cpus(nil, C.int(NumCPUs(env))))
+	var p *C.struct_size_page
+	if len(page) >= int(C.SIZE_PAGE_BYTES) {
+		p = (*C.struct_size_page)(unsafe.Pointer(unsafe.SliceData(page)))
 	}
-	p := (*C.struct_size_page)(unsafe.Pointer(unsafe.SliceData(page)))
-	if !bool(C.valid_page(p, C.long(len(page)))) {
+	if p != nil && !bool(C.valid_page(p)) {
 		p = nil
 	}
 	return int(C.decide_cpus(p, C.int(NumCPUs(env))))

@@ -1,6 +1,7 @@
 // Command shim measures what the preloaded object costs a container's
 // programs: against no preload, and against the same in Go (cgo, c-shared), in
-// one run, taking turns. It prints a table and exits 1 when a figure is missed.
+// one run, taking turns. It prints a table and the figures that were missed, as
+// they are on a busy machine; with -strict it then exits 1.
 //
 // It runs as root, in a mount namespace of its own with a size page at the
 // container's path. The page says what the machine has: programs do the same
@@ -8,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -26,8 +28,14 @@ func main() {
 	execs := flag.Int("execs", 1000, "starts of /bin/true per variant")
 	starts := flag.Int("jvm-starts", 30, "starts of a JVM per variant; 0 leaves the JVM out")
 	object := flag.String("shim", "", "the object (default bin/libtruesize-<goarch>.so of the repository)")
+	strict := flag.Bool("strict", false, "fail when a figure is missed")
 	flag.Parse()
-	if err := run(*object, *execs, *starts); err != nil {
+	err := run(*object, *execs, *starts)
+	if missed := (*missedError)(nil); errors.As(err, &missed) && !*strict {
+		fmt.Println(missed)
+		return
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench shim:", err)
 		os.Exit(1)
 	}
@@ -58,7 +66,11 @@ func again() error {
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		os.Exit(exit.ExitCode()) // it has said why
+	}
+	if err != nil {
 		return fmt.Errorf("in a mount namespace (root is needed): %w", err)
 	}
 	return nil
