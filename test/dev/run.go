@@ -77,6 +77,9 @@ func shell(ctx context.Context, s *stack.Stack, c *stack.Container, stdin *os.Fi
 	cmd := exec.CommandContext(ctx, s.Program("crictl"), "--config", s.CrictlConfig(), "exec", "-it", c.ID, "bash")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return nil
 	}
