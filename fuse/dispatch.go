@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"bytes"
 	"fmt"
 	"runtime/debug"
 	"syscall"
@@ -82,6 +83,8 @@ func (s *Server) handle(in, out []byte) (n int) {
 			break
 		}
 		return s.read((*gofuse.ReadIn)(unsafe.Pointer(h)), out)
+	case opLookup:
+		return s.lookup(h, in[headerIn:], out)
 	case opForget, opBatchForget:
 		return 0 // nothing is counted, so nothing is forgotten
 	case opReaddir:
@@ -89,7 +92,7 @@ func (s *Server) handle(in, out []byte) (n int) {
 			break
 		}
 		fallthrough
-	case opLookup, opStatfs, opInit, opDestroy:
+	case opStatfs, opInit, opDestroy:
 		n, status := s.proto.HandleRequest([][]byte{in}, [][]byte{out})
 		if n > 0 {
 			return n
@@ -122,6 +125,22 @@ func (s *Server) getattr(h *gofuse.InHeader, out []byte) int {
 	return replyData(out, h.Unique, int(unsafe.Sizeof(*a)))
 }
 
+// lookup is here and not in go-fuse because that keeps a name in the root for
+// itself.
+func (s *Server) lookup(h *gofuse.InHeader, payload, out []byte) int {
+	name, _, ok := bytes.Cut(payload, []byte{0})
+	if !ok {
+		s.stats.malformed.Add(1)
+		return reply(out, h.Unique, syscall.EINVAL)
+	}
+	e := (*gofuse.EntryOut)(unsafe.Pointer(&out[headerOut]))
+	*e = gofuse.EntryOut{}
+	if errno := s.entry(h.NodeId, string(name), e); errno != 0 {
+		return reply(out, h.Unique, errno)
+	}
+	return replyData(out, h.Unique, int(unsafe.Sizeof(*e)))
+}
+
 func (s *Server) read(in *gofuse.ReadIn, out []byte) int {
 	n := &s.service
 	if in.NodeId != versionID {
@@ -137,7 +156,16 @@ func (s *Server) read(in *gofuse.ReadIn, out []byte) int {
 	}
 	size := min(int(in.Size), len(out)-headerOut)
 	direct := in.Flags&syscall.O_DIRECT != 0
-	return replyData(out, in.Unique, n.read(out[headerOut:headerOut+size], in.Offset, direct))
+	copied, ok := n.read(out[headerOut:headerOut+size], in.Offset, direct)
+	if !ok { // a predecessor reported the size: its snapshot went with it
+		if _, err := n.current(time.Now()); err == errRemoved {
+			return reply(out, in.Unique, syscall.ESTALE)
+		}
+		if copied, ok = n.read(out[headerOut:headerOut+size], in.Offset, direct); !ok {
+			return reply(out, in.Unique, syscall.EIO)
+		}
+	}
+	return replyData(out, in.Unique, copied)
 }
 
 // reply writes a reply of an error only.

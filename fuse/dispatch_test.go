@@ -143,6 +143,24 @@ func TestStaleNodes(t *testing.T) {
 	}
 }
 
+// A server that is new has inodes that the kernel knows the size of: its first
+// request may be a READ.
+func TestReadBeforeGetattr(t *testing.T) {
+	s := newServer(t, File{Path: "a", Freshness: time.Hour}, File{Path: "b", Freshness: time.Hour})
+	if err := s.Put("c1", &script{data: "content\n"}); err != nil {
+		t.Fatal(err)
+	}
+	if errno, data := answer(t, s, readRequest(fileID(t, "c1", "a"), 0, 100)); errno != 0 || !bytes.HasPrefix(data, []byte("content\n ")) {
+		t.Errorf("got %v, %q", errno, data)
+	}
+	if err := s.Put("c2", &script{err: syscall.ENOENT}); err != nil {
+		t.Fatal(err)
+	}
+	if errno, _ := answer(t, s, readRequest(fileID(t, "c2", "b"), 0, 100)); errno != syscall.EIO {
+		t.Errorf("with nothing to show: %v", errno)
+	}
+}
+
 // Two containers whose ids give the same nodes are told apart, and the second
 // is refused.
 func TestCollisionIsRefused(t *testing.T) {

@@ -18,7 +18,7 @@
 // ends. Tests read from a subprocess.
 //
 // The protocol is that of include/uapi/linux/fuse.h. Requests on the hot path
-// (GETATTR, READ, FORGET) are answered here; those that carry names or lists
-// go through go-fuse's ProtocolServer. It imports no other package of
+// (LOOKUP, GETATTR, READ, FORGET) are answered here, without an allocation;
+// INIT, STATFS and READDIR go through go-fuse's ProtocolServer. It imports no other package of
 // Truesize.
 package fuse

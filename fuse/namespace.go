@@ -11,8 +11,8 @@ import (
 // exist below a container. Names there change with the server's version only.
 const negativeTTL = 10 * time.Second
 
-// namespace answers the requests that carry names or lists, for go-fuse's
-// ProtocolServer.
+// namespace answers what go-fuse's ProtocolServer parses: lists, and what is
+// asked once.
 type namespace struct {
 	gofuse.RawFileSystem
 	s *Server
@@ -28,24 +28,24 @@ func (ns *namespace) StatFs(_ <-chan struct{}, _ *gofuse.InHeader, out *gofuse.S
 	return gofuse.OK
 }
 
-func (ns *namespace) Lookup(_ <-chan struct{}, h *gofuse.InHeader, name string, out *gofuse.EntryOut) gofuse.Status {
-	s, now := ns.s, time.Now()
-	id, errno := s.resolve(h.NodeId, name)
+// entry fills in what the kernel is told of a name in a directory.
+func (s *Server) entry(dir uint64, name string, out *gofuse.EntryOut) syscall.Errno {
+	id, errno := s.resolve(dir, name)
 	if errno != 0 {
-		return gofuse.Status(errno)
+		return errno
 	}
 	if id == 0 { // known not to exist
 		out.SetEntryTimeout(negativeTTL)
-		return gofuse.OK
+		return 0
 	}
-	fresh, errno := s.attr(id, now, &out.Attr)
+	fresh, errno := s.attr(id, time.Now(), &out.Attr)
 	if errno != 0 {
-		return gofuse.Status(errno)
+		return errno
 	}
 	out.NodeId, out.Generation = id, generation
 	out.SetEntryTimeout(staticFor)
 	out.SetAttrTimeout(fresh)
-	return gofuse.OK
+	return 0
 }
 
 // resolve returns the node id of name in a directory, or 0 where the kernel

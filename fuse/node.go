@@ -124,23 +124,24 @@ func (n *node) make(now time.Time) error {
 // read copies the snapshot from off on. What is asked for beyond its end, up
 // to the end of the page, is spaces: the kernel shows of a page what the
 // file's size covers, and when that grows, a reader who still holds the old
-// page must not find NUL bytes in it. exact leaves them out.
-func (n *node) read(dst []byte, off uint64, exact bool) int {
+// page must not find NUL bytes in it. exact leaves them out. ok is false when
+// there is no snapshot.
+func (n *node) read(dst []byte, off uint64, exact bool) (copied int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	size := uint64(len(n.data))
 	if off >= size {
-		return 0
+		return 0, size > 0
 	}
-	copied := copy(dst, n.data[off:])
+	copied = copy(dst, n.data[off:])
 	if exact {
-		return copied
+		return copied, true
 	}
 	end := min(uint64(len(dst)), pageEnd(size)-off)
 	for i := uint64(copied); i < end; i++ {
 		dst[i] = ' '
 	}
-	return int(max(end, uint64(copied)))
+	return int(max(end, uint64(copied))), true
 }
 
 const pageSize = 4096
@@ -170,8 +171,5 @@ func (n *node) refresh() (seen bool) {
 func (n *node) remove() {
 	n.render.Lock()
 	defer n.render.Unlock()
-	n.content = nil
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.data = nil
+	n.content = nil // data stays for the READ that may be under way
 }

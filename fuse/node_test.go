@@ -38,7 +38,8 @@ func (s *script) set(data string, err error) {
 
 func content(n *node) string {
 	buf := make([]byte, 1<<16)
-	return string(buf[:n.read(buf, 0, true)])
+	copied, _ := n.read(buf, 0, true)
+	return string(buf[:copied])
 }
 
 func TestSnapshotOncePerBound(t *testing.T) {
@@ -170,7 +171,8 @@ func TestReadAt(t *testing.T) {
 		{0, 0, false, ""},
 	} {
 		buf := bytes.Repeat([]byte{0xff}, c.size)
-		if got := string(buf[:n.read(buf, uint64(c.off), c.exact)]); got != c.want {
+		copied, ok := n.read(buf, uint64(c.off), c.exact)
+		if got := string(buf[:copied]); got != c.want || !ok {
 			t.Errorf("%+v: got %d bytes %.40q", c, len(got), got)
 		}
 	}

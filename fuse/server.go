@@ -47,10 +47,9 @@ type Server struct {
 	// that the server answers.
 	service node
 
-	mu         sync.RWMutex
-	byHash     map[uint64]*container
-	topMtime   int64 // of the root: the kernel caches its listing by it
-	topChanged time.Time
+	mu       sync.RWMutex
+	byHash   map[uint64]*container
+	topMtime int64 // of the root: the kernel caches its listing by it
 
 	notify notifier
 }

@@ -20,7 +20,7 @@ fi
 
 install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -qq \
-		-o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null
+		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "${missing[@]}" </dev/null
 }
 
 echo "installing packages: ${missing[*]}"

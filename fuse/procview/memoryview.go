@@ -15,7 +15,6 @@ type memoryView struct {
 	cgroup.Memory
 	total, used, available uint64
 	swap, swapUsed         uint64
-	commitLimit            uint64
 	hugeTotal, hugeUsed    uint64 // pages
 	hugePage               uint64 // bytes
 }

@@ -19,6 +19,14 @@ func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 	if err := dieWithParent(); err != nil {
 		return fmt.Errorf("watch the parent: %w", err)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if isTerminal(stdin) {
+		go func() {
+			awaitHangup(stdin)
+			cancel(errHangup)
+		}()
+	}
 	s, err := d.start(ctx)
 	if err != nil {
 		return err
@@ -69,10 +77,27 @@ func shell(ctx context.Context, s *stack.Stack, c *stack.Container, stdin *os.Fi
 	cmd := exec.CommandContext(ctx, s.Program("crictl"), "--config", s.CrictlConfig(), "exec", "-it", c.ID, "bash")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return nil
 	}
 	return err
+}
+
+var errHangup = errors.New("the terminal was closed")
+
+// awaitHangup returns when the terminal goes away. A terminal that closes
+// signals its session's leader only, which may be make (ssh -t NODE make
+// run): make waits for its child, and the child would for its input.
+func awaitHangup(terminal *os.File) {
+	for {
+		fds := []unix.PollFd{{Fd: int32(terminal.Fd())}} // no events: POLLHUP and POLLERR are always told
+		if n, err := unix.Poll(fds, -1); n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }
 
 func isTerminal(f *os.File) bool {

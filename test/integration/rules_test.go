@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -108,4 +110,37 @@ func TestOwnPreload(t *testing.T) {
 func TestPreloadIsQuiet(t *testing.T) {
 	c := run(t, debian())
 	wantSh(t, c, "/bin/true 2>&1; python3 -c 'print(1)' 2>&1", "1")
+}
+
+// TestBadEntries checks that registry entries that are none, and paths that
+// do not exist in the view, disturb no container.
+func TestBadEntries(t *testing.T) {
+	c := run(t, small())
+	containers := filepath.Join(node.RunDir(), "containers")
+	view := filepath.Join(node.RunDir(), "view")
+	for id, entry := range map[string]string{
+		strings.Repeat("a", 64): "{",
+		strings.Repeat("b", 64): `{"version":1,"id":"../../../etc"}`,
+		strings.Repeat("c", 64): `{"version":99}`,
+		"not an id":             "{}",
+	} {
+		dir := filepath.Join(containers, id)
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "container.json"), []byte(entry), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// Whatever the view shows of it: it answers.
+		hostSh(t, "timeout 10 ls '"+filepath.Join(view, id)+"' >/dev/null 2>&1; [ $? -ne 124 ]")
+	}
+	for _, path := range []string{"nobody", "..%2fetc", c.ID + "/proc/nothing", c.ID + "/etc/passwd"} {
+		hostSh(t, "! timeout 10 cat '"+filepath.Join(view, path)+"' 2>/dev/null")
+	}
+	wantSize(t, c, 1, 256)
+	wantSize(t, run(t, small()), 1, 256)
+	if _, err := node.Get(t.Context(), "/readyz"); err != nil {
+		t.Error(err)
+	}
 }

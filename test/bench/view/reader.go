@@ -58,11 +58,7 @@ func readerMain(args []string) error {
 	if err := mountView(s.Root, s.Files); err != nil {
 		return err
 	}
-	var out []latency
-	for _, ds := range read(s) {
-		out = append(out, ds)
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(read(s)); err != nil {
 		return err
 	}
 	if s.Hold {

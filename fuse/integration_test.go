@@ -1,0 +1,465 @@
+package fuse
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// generous is how long something may take before a test gives up on it.
+const generous = 20 * time.Second
+
+// mounted serves s on a mount of its own and returns where.
+func mounted(t *testing.T, s *Server) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	fd, err := Mount(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(context.Background(), fd, nil) }()
+	t.Cleanup(func() {
+		if err := Detach(dir); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(generous):
+			t.Error("Serve does not end with the mount")
+		}
+		unix.Close(fd)
+		if n := s.stats.panics.Load(); n != 0 {
+			t.Errorf("%d requests panicked", n)
+		}
+	})
+	return dir
+}
+
+// lines renders so many lines of 64 bytes, each with the snapshot's number.
+type lines struct {
+	n        atomic.Int64 // snapshots
+	count    atomic.Int64 // lines
+	constant bool
+}
+
+func newLines(count int) *lines {
+	l := new(lines)
+	l.count.Store(int64(count))
+	return l
+}
+
+func (l *lines) Render(dst []byte, _ int) ([]byte, error) {
+	n := l.n.Add(1)
+	if l.constant {
+		n = 1
+	}
+	for i := range l.count.Load() {
+		dst = fmt.Appendf(dst, "%012d %050d\n", n, i)
+	}
+	return dst, nil
+}
+
+func put(t *testing.T, s *Server, id string, c Content) {
+	t.Helper()
+	if err := s.Put(id, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hammering runs a "hammer" reader while work is done.
+func hammering(t *testing.T, work func(), files ...string) report {
+	t.Helper()
+	cmd := reader(t, "hammer", files...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	work()
+	stdin.Close()
+	out, err := io.ReadAll(stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return parseReport(t, out)
+}
+
+func (r report) clean() bool {
+	return r.Empty+r.NUL+r.Cut+r.Mixed+len(r.Errors) == 0
+}
+
+func (r report) String() string {
+	return fmt.Sprintf("%d reads: %d empty, %d with NUL bytes, %d cut, %d of mixed snapshots, errors %v; %.200q",
+		r.Reads, r.Empty, r.NUL, r.Cut, r.Mixed, r.Errors, r.Bad)
+}
+
+// rollovers waits until l has rendered n more snapshots.
+func rollovers(t *testing.T, l *lines, n int64) {
+	t.Helper()
+	deadline := time.Now().Add(generous)
+	for until := l.n.Load() + n; l.n.Load() < until; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d snapshots in %v", l.n.Load(), generous)
+		}
+	}
+}
+
+func TestReadersSeeWholeSnapshots(t *testing.T) {
+	for _, pages := range []int{1, 3} {
+		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
+			s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
+			dir, l := mounted(t, s), newLines(64*pages-20)
+			put(t, s, "c1", l)
+			r := hammering(t, func() { rollovers(t, l, 150) }, dir+"/c1/proc/meminfo")
+			if !r.clean() || r.Reads == 0 {
+				t.Error(r)
+			}
+		})
+	}
+}
+
+func TestEveryWayToRead(t *testing.T) {
+	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour}, File{Path: "proc/cpuinfo"}, File{Path: "proc/uptime", Freshness: time.Hour})
+	dir := mounted(t, s)
+	for id, count := range map[string]int{"small": 1, "page": 64, "large": 1000} {
+		l := newLines(count)
+		l.constant = true
+		put(t, s, id, l)
+		want, _ := l.Render(nil, 0)
+		for _, how := range []string{"whole", "pieces", "pread", "mmap", "sendfile", "direct"} {
+			for _, f := range []string{"meminfo", "cpuinfo", "uptime"} {
+				r := runReader(t, how, filepath.Join(dir, id, "proc", f))
+				if string(r.Data) != string(want) {
+					t.Errorf("%s of %s/%s: %d bytes, want %d: %v", how, id, f, len(r.Data), len(want), r)
+				}
+			}
+		}
+	}
+}
+
+// Reads within the bound are the kernel's business alone.
+func TestReadsWithinTheBoundSendNothing(t *testing.T) {
+	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour}, File{Path: "proc/cpuinfo"})
+	dir, l := mounted(t, s), newLines(20)
+	put(t, s, "c1", l)
+	files := []string{dir + "/c1/proc/meminfo", dir + "/c1/proc/cpuinfo"}
+	runReader(t, "whole", files...)
+	before := s.total()
+	many := make([]string, 0, 1000)
+	for range 500 {
+		many = append(many, files...)
+	}
+	if r := runReader(t, "whole", many...); !r.clean() || r.Reads != 1000 {
+		t.Error(r)
+	}
+	// Some are of the directories on the way, once a second.
+	if after := s.total(); after > before+10 {
+		t.Errorf("1000 reads sent %d requests", after-before)
+	}
+}
+
+// total is the number of requests.
+func (s *Server) total() (n uint64) {
+	for i := range s.stats.requests {
+		n += s.stats.requests[i].Load()
+	}
+	return n
+}
+
+func TestFiftyContainers(t *testing.T) {
+	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
+	dir := mounted(t, s)
+	var files []string
+	for i := range 50 {
+		id := fmt.Sprintf("c%02d", i)
+		put(t, s, id, named(id))
+		files = append(files, filepath.Join(dir, id, "proc/meminfo"))
+	}
+	var wg sync.WaitGroup
+	for i, f := range files {
+		wg.Go(func() {
+			r := runReader(t, "whole", f, f, f, f, f, f, f, f, f, f)
+			want := strings.Repeat(fmt.Sprintf("c%02d is its name\n", i), 10)
+			if string(r.Data) != want || !r.clean() {
+				t.Errorf("%s: %.100q, %v", f, r.Data, r)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+type named string
+
+func (n named) Render(dst []byte, _ int) ([]byte, error) {
+	return append(append(dst, n...), " is its name\n"...), nil
+}
+
+func TestResizeUnderReaders(t *testing.T) {
+	s := newServer(t, File{Path: "proc/stat", Freshness: 5 * time.Millisecond}, File{Path: "proc/cpuinfo"})
+	dir, l := mounted(t, s), newLines(20)
+	put(t, s, "c1", l)
+	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
+	r := hammering(t, func() {
+		for i := range 60 {
+			l.count.Store([]int64{20, 30, 63, 100, 10}[i%5])
+			put(t, s, "c1", l)
+			rollovers(t, l, 4)
+		}
+	}, files...)
+	// A file that grows between two read(2)s of one reader goes on where the
+	// first ended, as any file does: that is mixed. One that shrinks under a
+	// reader's page is cut, which is as rare as that moment is short.
+	if r.Empty+r.NUL+len(r.Errors) > 0 || r.Reads == 0 || r.Cut > r.Reads/1000 {
+		t.Error(r)
+	}
+	// What was changed is seen at once, also in a file that never expires.
+	l.count.Store(40)
+	put(t, s, "c1", l)
+	deadline := time.Now().Add(generous)
+	for _, f := range files {
+		for len(runReader(t, "whole", f).Data) != 40*64 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s keeps its size", f)
+			}
+		}
+	}
+}
+
+func TestRemovalUnderReaders(t *testing.T) {
+	s := newServer(t, File{Path: "proc/stat", Freshness: time.Millisecond}, File{Path: "proc/cpuinfo"})
+	dir, l := mounted(t, s), newLines(20)
+	put(t, s, "c1", l)
+	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
+	r := hammering(t, func() {
+		for range 100 {
+			put(t, s, "c1", l)
+			rollovers(t, l, 2)
+			s.Remove("c1")
+		}
+	}, files...)
+	for name := range r.Errors {
+		if name != "ENOENT" && name != "ESTALE" {
+			t.Errorf("errno %s", name)
+		}
+	}
+	r.Errors = nil
+	if !r.clean() {
+		t.Error(r)
+	}
+	if r := runReader(t, "whole", files...); r.Errors["ENOENT"] != 2 {
+		t.Errorf("after the removal: %v", r)
+	}
+}
+
+// An id that was looked up in vain is found once it is there: at once, by
+// whoever knows it first.
+func TestUnknownIDIsNotRemembered(t *testing.T) {
+	known := make(map[string]bool)
+	var mu sync.Mutex
+	s := newServer(t, File{Path: "proc/stat", Freshness: time.Hour})
+	s.opts.Find = func(id string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return known[id] && s.Put(id, named(id)) == nil
+	}
+	dir := mounted(t, s)
+	for _, id := range []string{"later", ".go-fuse-epoll-hack", "..x", "a b"} {
+		if r := runReader(t, "whole", filepath.Join(dir, id, "proc/stat")); r.Errors["ENOENT"] != 1 {
+			t.Errorf("%s: %v", id, r)
+		}
+	}
+	mu.Lock()
+	known["later"] = true
+	mu.Unlock()
+	for range 2 {
+		if r := runReader(t, "whole", dir+"/later/proc/stat"); !r.clean() {
+			t.Error(r)
+		}
+	}
+	if r := runReader(t, "whole", dir+"/later/proc/none", dir+"/later/proc/stat/x", dir+"/later/proc"); r.Errors["ENOENT"] != 1 || r.Errors["ENOTDIR"] != 1 || r.Errors["EISDIR"] != 1 {
+		t.Error(r)
+	}
+}
+
+func TestListing(t *testing.T) {
+	s := newServer(t, File{Path: "proc/stat", Freshness: time.Hour}, File{Path: "proc/meminfo", Freshness: time.Hour}, File{Path: "sys/devices/online"})
+	dir := mounted(t, s)
+	var want []string
+	for i := range 500 {
+		id := fmt.Sprintf("container-%03d", i)
+		put(t, s, id, named(id))
+		want = append(want, id)
+	}
+	ls := func(args ...string) string {
+		out, err := exec.Command("ls", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("ls %v: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if got := strings.Fields(ls(dir)); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("ls shows %d names, want %d", len(got), len(want))
+	}
+	got := ls("-AR", filepath.Join(dir, "container-007"))
+	if got != strings.ReplaceAll("D:\nproc\nsys\n\nD/proc:\nmeminfo\nstat\n\nD/sys:\ndevices\n\nD/sys/devices:\nonline", "D", filepath.Join(dir, "container-007")) {
+		t.Errorf("ls -AR: %s", got)
+	}
+	if got := ls("-l", dir+"/container-007/proc/stat"); !strings.HasPrefix(got, "-r--r--r-- 1 root root 26 ") {
+		t.Errorf("ls -l: %s", got)
+	}
+	// A container that comes and one that goes, while the listing is cached.
+	put(t, s, "another", named("another"))
+	s.Remove("container-000")
+	deadline := time.Now().Add(generous)
+	for {
+		got := strings.Fields(ls(dir))
+		if len(got) == 500 && got[0] == "another" && got[1] == "container-001" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the listing does not follow: %d names, %v", len(got), got[:2])
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestNothingCanBeWritten(t *testing.T) {
+	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour})
+	dir, l := mounted(t, s), newLines(20)
+	put(t, s, "c1", l)
+	got := runReader(t, "write", dir+"/c1/proc/meminfo").Errors
+	for what, n := range map[string]string{
+		"write": "EROFS", "ftruncate": "EROFS", "ioctl": "ENOTTY", "truncate": "EROFS",
+		"create": "EROFS", "mkdir": "EROFS", "mknod": "EROFS", "symlink": "EROFS", "link": "EROFS",
+		"rename": "EROFS", "unlink": "EROFS", "rmdir": "EROFS", "chmod": "EROFS", "chown": "EROFS",
+		"setxattr": "ENOTSUP", "getxattr": "ENOTSUP", "listxattr": "ENOTSUP", "readlink": "EINVAL",
+	} {
+		if got[what+" "+n] != 1 {
+			t.Errorf("%s is not refused with %s: %v", what, n, got)
+		}
+	}
+	if r := runReader(t, "whole", dir+"/c1/proc/meminfo"); !r.clean() {
+		t.Error(r)
+	}
+}
+
+// Reading the version asks the server, every time.
+func TestVersionIsNeverCached(t *testing.T) {
+	s := newServer(t, File{Path: "a"})
+	dir := mounted(t, s)
+	for range 3 {
+		before := s.stats.requests[opGetattr].Load()
+		if r := runReader(t, "whole", dir+"/.truesize/version"); string(r.Data) != "v1\n" {
+			t.Errorf("%q, %v", r.Data, r)
+		}
+		if s.stats.requests[opGetattr].Load() == before {
+			t.Error("the server was not asked")
+		}
+	}
+}
+
+// A server takes over the connection of one that is gone, by its descriptor
+// and INIT message: inodes that the kernel knows go on.
+func TestSuccessor(t *testing.T) {
+	first := newServer(t, File{Path: "proc/stat", Freshness: time.Millisecond})
+	dir := t.TempDir()
+	fd, err := Mount(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	defer Detach(dir)
+	// The first answers by hand, so that it can be stopped between requests.
+	one := make(chan struct{})
+	go func() {
+		in, out := aligned(inSize), aligned(outSize)
+		for range one {
+			n, err := unix.Read(fd, in)
+			if err != nil {
+				return
+			}
+			first.saveInit(in[:n])
+			if k := first.handle(in[:n], out); k > 0 {
+				unix.Write(fd, out[:k])
+			}
+		}
+	}()
+	put(t, first, "c1", newLines(20))
+	cmd := reader(t, "whole", dir+"/c1/proc/stat")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // INIT and three look-ups; the reader waits in the next request
+		one <- struct{}{}
+	}
+	close(one)
+	for first.InitMessage() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	second := newServer(t, File{Path: "proc/new"}, File{Path: "proc/stat", Freshness: time.Millisecond})
+	put(t, second, "c1", newLines(20))
+	ended := make(chan error, 1)
+	go func() { ended <- second.Serve(context.Background(), fd, first.InitMessage()) }()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if r := runReader(t, "whole", dir+"/c1/proc/stat", dir+"/c1/proc/new"); !r.clean() {
+		t.Error(r)
+	}
+	if err := Detach(dir); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := second.Serve(context.Background(), fd, []byte("no INIT")); err == nil {
+		t.Error("served without an INIT message")
+	}
+}
+
+func TestServeEndsWithContext(t *testing.T) {
+	s := newServer(t, File{Path: "a"})
+	dir := t.TempDir()
+	fd, err := Mount(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	defer Detach(dir)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, fd, nil) }()
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Errorf("got %v", err)
+	}
+}
