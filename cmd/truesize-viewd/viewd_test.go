@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
 	"golang.org/x/sys/unix"
@@ -513,5 +514,20 @@ func TestFlags(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(context.Background(), []string{"--version"}, &out, io.Discard); err != nil || !strings.Contains(out.String(), "go1") {
 		t.Errorf("--version: %q, %v", out.String(), err)
+	}
+}
+
+// What the socket says is what Prometheus reads, named by its conventions.
+func TestExposition(t *testing.T) {
+	s := newStack(t)
+	s.start()
+	conn, err := net.Dial("unix", filepath.Join(s.dir, "viewd.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	problems, err := promlint.New(conn).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
 	}
 }

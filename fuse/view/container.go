@@ -36,11 +36,11 @@ type container struct {
 	file     *counterFile // nil when it cannot be written
 	lastUp   time.Duration
 
-	load    procview.Load
-	tasks   taskCount
-	sampled time.Time
-	idleCPU uint64 // CPU time at the last count of tasks, in µs
-	failed  [numFiles]bool
+	load      procview.Load
+	tasks     taskCount
+	sampled   time.Time
+	countedAt uint64 // CPU time when tasks were counted, in µs
+	failed    [numFiles]bool
 }
 
 // A taskCount is the state of a container's threads when they were counted.

@@ -77,8 +77,8 @@ func (c *container) lastSampled() time.Time {
 // last count, that count still holds, so an idle container costs one read.
 func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	c.mu.Lock()
-	g, level := c.beginSample()
-	cpu := c.idleCPU
+	g := c.beginSample()
+	before := c.countedAt
 	c.mu.Unlock()
 	if g == nil || overBudget {
 		return
@@ -90,8 +90,8 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	}
 	used := usage.User + usage.System
 	count, counted := taskCount{}, false
-	if used != cpu || cpu == math.MaxUint64 {
-		count, err = s.count(g, level)
+	if used != before {
+		count, err = s.count(g)
 		counted = err == nil
 		if err != nil && !errors.Is(err, cgroup.ErrGone) {
 			c.v.stats.failed(loadavg, err)
@@ -100,7 +100,7 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if counted {
-		c.tasks, c.idleCPU = count, used
+		c.tasks, c.countedAt = count, used
 		c.counters.SetLastPID(count.lastPID)
 	}
 	if elapsed := now.Sub(c.sampled); !c.sampled.IsZero() {
@@ -113,17 +113,14 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 
 // beginSample carries the counters on and returns the cgroup, nil when there
 // is none. mu is held.
-func (c *container) beginSample() (g *cgroup.Group, level int) {
-	if c.bad || c.closed || c.sized == nil {
-		return nil, 0
-	}
-	if err := c.advance(); err != nil {
-		return nil, 0
+func (c *container) beginSample() *cgroup.Group {
+	if c.bad || c.closed || c.advance() != nil {
+		return nil
 	}
 	if c.sampled.IsZero() {
-		c.idleCPU = math.MaxUint64
+		c.countedAt = math.MaxUint64 // never yet
 	}
-	return c.group, 1
+	return c.group
 }
 
 // A taskReader counts the threads of cgroups.
@@ -145,15 +142,14 @@ func newTaskReader(proc string) *taskReader {
 func (r *taskReader) close() { unix.Close(r.proc) }
 
 // count counts the threads of the cgroup and all below it. The last pid is
-// that of the newest thread, as numbered in the pid namespace level levels
-// below the host's.
-func (r *taskReader) count(g *cgroup.Group, level int) (n taskCount, err error) {
+// that of the newest thread, as numbered in the container's pid namespace.
+func (r *taskReader) count(g *cgroup.Group) (n taskCount, err error) {
 	if r.tids, err = g.Threads(r.tids[:0], maxThreads); err != nil {
 		return n, err
 	}
 	newest := 0
 	for _, tid := range r.tids {
-		data := r.read(tid, "/stat")
+		data := r.read(tid, "stat")
 		switch procview.TaskState(data) {
 		case 'R':
 			n.running++
@@ -166,14 +162,19 @@ func (r *taskReader) count(g *cgroup.Group, level int) (n taskCount, err error) 
 		newest = max(newest, tid)
 	}
 	if newest > 0 {
-		n.lastPID = lastPID(r.read(newest, "/status"), level)
+		n.lastPID = lastPID(r.read(newest, "status"))
 	}
 	return n, nil
 }
 
-// read returns what there is of a file of a thread, up to 4 kB.
+// read returns what there is of a file of a thread, up to 4 kB. It is the one
+// below task/: /proc/TID/stat adds up the times of all threads of the process,
+// at every thread (87 against 8 µs each in a process of 2,000).
 func (r *taskReader) read(tid int, name string) []byte {
-	r.path = append(strconv.AppendInt(r.path[:0], int64(tid), 10), name...)
+	r.path = strconv.AppendInt(r.path[:0], int64(tid), 10)
+	r.path = append(r.path, "/task/"...)
+	r.path = strconv.AppendInt(r.path, int64(tid), 10)
+	r.path = append(append(r.path, '/'), name...)
 	fd, err := unix.Openat(r.proc, string(r.path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
@@ -187,8 +188,10 @@ func (r *taskReader) read(tid int, name string) []byte {
 }
 
 // lastPID reads the line "NSpid:	4711	12" of /proc/TID/status: the number in
-// each pid namespace from the reader's down.
-func lastPID(status []byte, level int) int {
+// each pid namespace from the host's down. The container's is the one below the
+// host's, whatever further ones it has made.
+func lastPID(status []byte) int {
+	const level = 1
 	for line := range bytes.Lines(status) {
 		rest, ok := bytes.CutPrefix(line, []byte("NSpid:"))
 		if !ok {

@@ -31,7 +31,7 @@ func (v *View) WriteMetrics(w *promtext.Writer) {
 	w.One("truesize_viewd_bad_entries", promtext.Gauge, "Registry entries that cannot be used.", float64(bad))
 	w.One("truesize_viewd_bad_entries_total", promtext.Counter, "Registry entries found unusable since the start.", float64(v.stats.badEntries.Load()))
 	w.One("truesize_viewd_node_collisions_total", promtext.Counter, "Containers refused because their node ids are another's.", float64(v.stats.collisions.Load()))
-	w.One("truesize_viewd_counter_store_errors_total", promtext.Counter, "Containers whose CPU counters could not be stored.", float64(v.stats.counterErrors.Load()))
+	w.One("truesize_viewd_cpu_time_store_errors_total", promtext.Counter, "Containers whose CPU counters could not be stored.", float64(v.stats.counterErrors.Load()))
 	w.One("truesize_viewd_load_samples_deferred_total", promtext.Counter, "Load samples put off because a round was over its budget.", float64(v.stats.samplesDeferred.Load()))
 	w.One("truesize_viewd_load_sample_seconds_total", promtext.Counter, "Time spent on counting threads.", float64(v.stats.sampleNanos.Load())/1e9)
 	v.Server.WriteMetrics(w)

@@ -1,0 +1,136 @@
+package view
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/procview"
+)
+
+// Node ids follow from the paths: two that collide would be refused at start.
+func TestFilesMakeATree(t *testing.T) {
+	if _, err := fuse.NewTree(Files(0)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, c := range []struct {
+		data   string
+		length int
+		want   string
+		ok     bool
+	}{
+		{"a\nb\n", 4, "a\nb\n", true},
+		{"a\nb\n", 8, "a\nb    \n", true},
+		{"a\nb\n", 0, "a\nb\n", true}, // no constant length
+		{"a\nb\n", 3, "", false},
+		{"a", 4, "a  \n", true},
+		{"", 4, "", false},
+		{"", 0, "", false},
+	} {
+		got, ok := fit([]byte(c.data), c.length)
+		if ok != c.ok || ok && string(got) != c.want {
+			t.Errorf("fit(%q, %d) = %q, %v", c.data, c.length, got, ok)
+		}
+	}
+}
+
+func TestParseStartTicks(t *testing.T) {
+	line := "42 (a) b (c)) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 987654 1000 200"
+	if got, ok := parseStartTicks([]byte(line)); !ok || got != 987654 {
+		t.Errorf("got %d, %v", got, ok)
+	}
+	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2", strings.Replace(line, "987654", "x", 1)} {
+		if got, ok := parseStartTicks([]byte(bad)); ok {
+			t.Errorf("%q: got %d", bad, got)
+		}
+	}
+}
+
+func TestLastPID(t *testing.T) {
+	for status, want := range map[string]int{
+		"Name:\tx\nNSpid:\t4711\t12\nNSpgid:\t1\n": 12,
+		"NSpid:\t4711\t12\t3\n":                    12, // in a namespace that the container made
+		"NSpid:\t4711\n":                           4711,
+		"NSpid:\n":                                 0,
+		"NSpid:\t1\tx\n":                           0,
+		"NSpid:\t1\t-5\n":                          0,
+		"":                                         0,
+	} {
+		if got := lastPID([]byte(status)); got != want {
+			t.Errorf("%q: got %d, want %d", status, got, want)
+		}
+	}
+}
+
+func TestHugePages(t *testing.T) {
+	for meminfo, want := range map[string]uint64{
+		"MemTotal: 1 kB\nHugePages_Total:       8\nHugepagesize:       2048 kB\n": 2 << 20,
+		"HugePages_Total:       0\nHugepagesize:       2048 kB\n":                 0,
+		"":                                       0,
+		"HugePages_Total:\nHugepagesize: x kB\n": 0,
+	} {
+		if got := hugePages([]byte(meminfo)); got != want {
+			t.Errorf("%q: got %d, want %d", meminfo, got, want)
+		}
+	}
+}
+
+func FuzzParsers(f *testing.F) {
+	f.Add([]byte("42 (a) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 987654 1000 200"))
+	f.Add([]byte("Name:\tx\nNSpid:\t4711\t12\n"))
+	f.Add([]byte("HugePages_Total:       8\nHugepagesize:       2048 kB\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		parseStartTicks(data)
+		hugePages(data)
+		if lastPID(data) < 0 {
+			t.Error("negative pid")
+		}
+		length := len(data) + 10
+		if out, ok := fit(bytes.Clone(data), length); ok != (len(data) > 0) || ok && len(out) != length {
+			t.Errorf("fit: %d bytes, %v", len(out), ok)
+		}
+	})
+}
+
+// Counters survive: in what was stored by a server that is gone, and not when
+// the file was cut short, which is an error and no fault.
+func TestCounterFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "counters")
+	f, err := openCounters(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := procview.NewCounters(0)
+	if err := f.load(&c); err == nil {
+		t.Error("an empty file was loaded")
+	}
+	c.SetLastPID(7)
+	if err := f.store(&c); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openCounters(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	restored := procview.NewCounters(0)
+	if err := again.load(&restored); err != nil || restored.Processes() != 7 {
+		t.Errorf("restored %d, %v", restored.Processes(), err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.store(&c); err == nil {
+		t.Error("stored into a file that is gone")
+	}
+	if err := f.load(&c); err == nil {
+		t.Error("loaded from a file that is gone")
+	}
+	f.close()
+}
