@@ -86,10 +86,10 @@ func put(t *testing.T, s *Server, id string, c Content) {
 	}
 }
 
-// hammering runs a "hammer" reader while work is done.
-func hammering(t *testing.T, work func(), files ...string) report {
+// hammering runs a reader of many threads while work is done.
+func hammering(t *testing.T, job string, work func(), files ...string) report {
 	t.Helper()
-	cmd := reader(t, "hammer", files...)
+	cmd := reader(t, job, files...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -134,18 +134,61 @@ func rollovers(t *testing.T, l *lines, n int64) {
 }
 
 func TestReadersSeeWholeSnapshots(t *testing.T) {
-	for _, pages := range []int{1, 3} {
-		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
-			s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
-			dir, l := mounted(t, s), newLines(64*pages-20)
-			put(t, s, "c1", l)
-			r := hammering(t, func() { rollovers(t, l, 150) }, dir+"/c1/proc/meminfo")
-			if !r.clean() || r.Reads == 0 {
-				t.Error(r)
-			}
-		})
+	for _, job := range []string{"hammer", "bursts"} {
+		for _, pages := range []int{1, 3} {
+			t.Run(fmt.Sprint(job, " ", pages, " pages"), func(t *testing.T) {
+				s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
+				dir, l := mounted(t, s), newLines(64*pages-20)
+				put(t, s, "c1", l)
+				r := hammering(t, job, func() { rollovers(t, l, 150) }, dir+"/c1/proc/meminfo")
+				if !r.clean() || r.Reads == 0 {
+					t.Error(r)
+				}
+			})
+		}
 	}
 }
+
+// A reader who comes when the last snapshot is long over needs one request:
+// the new one is in the cache before it is asked for.
+func TestSnapshotIsStoredAhead(t *testing.T) {
+	if !storeSafe(kernelVersion()) {
+		t.Skip("this kernel does not zero what is stored beyond a file's end")
+	}
+	s := newServer(t, File{Path: "proc/meminfo", Freshness: 100 * time.Millisecond})
+	dir, l := mounted(t, s), newLines(100) // two pages
+	put(t, s, "c1", l)
+	file := dir + "/c1/proc/meminfo"
+	runReader(t, "whole", file)
+	n := &s.container(must(containerHash("c1"))).nodes[0]
+	isClear := func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.clear
+	}
+	for range 5 {
+		for deadline := time.Now().Add(generous); !isClear(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the pages are not dropped")
+			}
+		}
+		reads, stores, snapshots := s.stats.requests[opRead].Load(), s.stats.stores.Load(), l.n.Load()
+		r := runReader(t, "whole", file)
+		if want := fmt.Sprintf("%012d ", snapshots+1); !r.clean() || len(r.Data) != 6400 || !strings.HasPrefix(string(r.Data), want) {
+			t.Errorf("got %d bytes %.20q, want %q: %v", len(r.Data), r.Data, want, r)
+		}
+		if s.stats.requests[opRead].Load() != reads || s.stats.stores.Load() != stores+1 {
+			t.Errorf("%d READs and %d stores", s.stats.requests[opRead].Load()-reads, s.stats.stores.Load()-stores)
+		}
+		// What is beyond the end in the last page is nobody's memory.
+		m := runReader(t, "mmap", file)
+		if strings.Trim(string(m.Data[:6400]), "\x00") != string(m.Data[:6400]) {
+			t.Error("NUL bytes")
+		}
+	}
+}
+
+func must(hash uint64, _ bool) uint64 { return hash }
 
 func TestEveryWayToRead(t *testing.T) {
 	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour}, File{Path: "proc/cpuinfo"}, File{Path: "proc/uptime", Freshness: time.Hour})
@@ -228,7 +271,7 @@ func TestResizeUnderReaders(t *testing.T) {
 	dir, l := mounted(t, s), newLines(20)
 	put(t, s, "c1", l)
 	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
-	r := hammering(t, func() {
+	r := hammering(t, "hammer", func() {
 		for i := range 60 {
 			l.count.Store([]int64{20, 30, 63, 100, 10}[i%5])
 			put(t, s, "c1", l)
@@ -259,7 +302,7 @@ func TestRemovalUnderReaders(t *testing.T) {
 	dir, l := mounted(t, s), newLines(20)
 	put(t, s, "c1", l)
 	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
-	r := hammering(t, func() {
+	r := hammering(t, "hammer", func() {
 		for range 100 {
 			put(t, s, "c1", l)
 			rollovers(t, l, 2)
