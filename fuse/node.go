@@ -39,13 +39,6 @@ type node struct {
 	mu    sync.Mutex
 	data  []byte
 	mtime int64 // ns since the epoch
-
-	pager *pager    // nil: pages are not stored
-	until time.Time // when the snapshot is over
-	// clear says that the kernel holds no page of the file: they were dropped,
-	// and no READ was answered since. swept says that they will be; dropping,
-	// that they are being dropped and no READ was answered meanwhile.
-	clear, swept, dropping bool
 }
 
 // A stamp is what the kernel is told of a snapshot.
@@ -111,31 +104,12 @@ func (n *node) make(now time.Time) error {
 		return err
 	}
 	dst = out
-	if changed, empty := n.take(out, now); empty && n.pager.store(n.id, out) || !changed {
-		return nil // the kernel's pages are right, or it has none: same mtime
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mtime = max(now.UnixNano(), n.mtime+1)
-	return nil
-}
-
-// take makes out the snapshot. changed says that it is not what the one before
-// was; empty, that the kernel has a place for it, where READ will put nothing
-// else from now on.
-func (n *node) take(out []byte, now time.Time) (changed, empty bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	changed = !bytes.Equal(out, n.data)
-	empty = n.clear && len(out) == len(n.data)
-	n.clear = false
-	n.until = now.Add(n.freshness)
-	if n.freshness > 0 && n.pager != nil && n.pager.on.Load() && !n.swept {
-		n.swept = true
-		n.pager.watch(n)
+	if bytes.Equal(out, n.data) {
+		return nil // the kernel's pages are still right: same mtime
 	}
 	switch {
-	case !changed:
 	case n.freshness == 0:
 		n.data = out
 	case len(out) == len(n.data):
@@ -143,28 +117,8 @@ func (n *node) take(out []byte, now time.Time) (changed, empty bool) {
 	default:
 		n.data = bytes.Clone(out)
 	}
-	return changed, empty
-}
-
-// over returns whether the snapshot is over; then its pages are being dropped
-// until dropped is called.
-func (n *node) over(now time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if now.Before(n.until) {
-		return false
-	}
-	n.swept, n.dropping = false, true
-	return true
-}
-
-// dropped says that the kernel has dropped the pages. One that a READ has
-// filled meanwhile may be there: then nothing is known.
-func (n *node) dropped(ok bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.clear = ok && n.dropping
-	n.dropping = false
+	n.mtime = max(now.UnixNano(), n.mtime+1)
+	return nil
 }
 
 // read copies the snapshot from off on. What is asked for beyond its end, up
@@ -175,7 +129,6 @@ func (n *node) dropped(ok bool) {
 func (n *node) read(dst []byte, off uint64, exact bool) (copied int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.clear, n.dropping = false, false
 	size := uint64(len(n.data))
 	if off >= size {
 		return 0, size > 0
