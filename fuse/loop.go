@@ -26,6 +26,8 @@ func (s *Server) Serve(ctx context.Context, fd int, init []byte) error {
 			return err
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
 	done := make(chan error, s.opts.Threads)
 	var wg sync.WaitGroup
@@ -49,6 +51,12 @@ func (s *Server) resume(init []byte) error {
 	out := aligned(outSize)
 	if n := s.handle(in, out); n <= headerOut {
 		return errors.New("the INIT message of the connection is not usable")
+	}
+	// The sizes may have changed while no server ran.
+	for _, ct := range s.listing() {
+		for i := range ct.nodes {
+			s.notify.inode(ct.nodes[i].id)
+		}
 	}
 	return nil
 }
