@@ -1,8 +1,7 @@
 // Package layout keeps a file of changing numbers at one size, page by page.
 //
 // The view's files are served from the kernel's page cache, which may combine
-// pages of two snapshots and cut at a size that has just changed (measured:
-// docs/architecture.md). So a file has a [Layout]: each line has a reserved
+// pages of two snapshots, and cut at a size that has just changed. So a file has a [Layout]: each line has a reserved
 // width, lines are packed into pages so that none crosses a page's end, and
 // each page holds the same lines in every snapshot. What a page's lines leave
 // of their reservation stands as spaces at the end of its last line.

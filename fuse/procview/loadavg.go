@@ -48,13 +48,17 @@ func (l *Loadavg) Append(dst []byte, load Load, tasks LoadTasks) []byte {
 // that of a system that has just started. A copy is a snapshot.
 type Load struct{ avg [3]float64 }
 
+// The kernel samples each loadPeriod and keeps EXP_1, EXP_5, EXP_15 of 2048 of
+// the averages (include/linux/sched/loadavg.h): roughly e^(-5s/1min) and so on.
+const loadPeriod = 5 * time.Second
+
 // Add takes a count of active threads (running, able to, or waiting
 // uninterruptibly), made elapsed after the last one. The averages decay as the
-// kernel's do (kernel/sched/loadavg.c), over any interval.
+// kernel's do, over any interval.
 func (l *Load) Add(active int, elapsed time.Duration) {
-	t := max(0, elapsed).Minutes()
-	for i, minutes := range [...]float64{1, 5, 15} {
-		decay := math.Exp(-t / minutes)
+	periods := float64(max(0, elapsed)) / float64(loadPeriod)
+	for i, exp := range [...]float64{1884, 2014, 2037} {
+		decay := math.Pow(exp/2048, periods)
 		l.avg[i] = l.avg[i]*decay + float64(max(0, active))*(1-decay)
 	}
 }

@@ -34,8 +34,9 @@ type CPU struct {
 	Nice uint64
 	// Throttled is how long the cgroup's run queues were held back by a
 	// quota, summed over CPUs: its own quota (v2 throttled_usec, v1
-	// throttled_time) and, where the kernel has cpu.stat.local (6.5), those
-	// of its ancestors too. The kernel adds to it when a throttling ends.
+	// throttled_time) and, where the kernel has cpu.stat.local (6.18 has, 6.1
+	// has not), those of its ancestors too. The kernel adds to it when a
+	// throttling ends.
 	Throttled              uint64
 	NrPeriods, NrThrottled uint64
 }

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -37,7 +38,15 @@ type Group struct {
 // path cannot be one. Close the Group when done.
 func (f *FS) Open(paths map[string]string) (*Group, error) {
 	g := &Group{fs: f, paths: paths}
-	if err := g.open(); err != nil {
+	err := g.open()
+	if err == nil {
+		// A cgroup removed while it was opened has files missing: that must
+		// not look like a controller that is not enabled.
+		if _, cerr := g.CPU(); errors.Is(cerr, ErrGone) {
+			err = cerr
+		}
+	}
+	if err != nil {
 		g.Close()
 		return nil, err
 	}
@@ -123,6 +132,9 @@ func (g *Group) openCPU(d dir) error {
 	if err := d.file("cpu.stat", &g.cpu.stat); err != nil {
 		return err
 	}
+	if d.v2 && !g.cpu.stat.exists() { // every v2 cgroup has one
+		return fmt.Errorf("open %s: %w", g.cpu.stat.path, ErrGone)
+	}
 	return d.file("cpu.stat.local", &g.cpu.local)
 }
 
@@ -134,6 +146,9 @@ func (g *Group) openCPUAcct(d dir) error {
 	}
 	if err := d.file("cpuacct.usage", &g.cpu.usage); err != nil {
 		return err
+	}
+	if !g.cpu.usage.exists() {
+		return fmt.Errorf("open %s: %w", g.cpu.usage.path, ErrGone)
 	}
 	return d.file("cpuacct.stat", &g.cpu.split)
 }

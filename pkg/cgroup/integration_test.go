@@ -5,169 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 )
-
-const sysCgroup = "/sys/fs/cgroup"
-
-// realFS returns the machine's own cgroup file system, as root.
-func realFS(t testing.TB) *FS {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("cgroup integration tests need root")
-		}
-		t.Skip("SKIPPED: cgroup integration tests need root")
-	}
-	f, err := Detect(sysCgroup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-// A testCgroup is a cgroup of the test's own in every hierarchy.
-type testCgroup struct {
-	t     testing.TB
-	fs    *FS
-	name  string
-	paths map[string]string
-}
-
-// newCgroup makes the cgroup name below the root in every hierarchy, and takes
-// it away at the test's end.
-func newCgroup(t testing.TB, f *FS, name string) *testCgroup {
-	t.Helper()
-	c := &testCgroup{t: t, fs: f, name: name, paths: map[string]string{}}
-	for _, h := range f.all {
-		c.paths[h.key] = "/" + name
-		dir := filepath.Join(h.dir, name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if h.v2 && f.mode == V2 {
-			c.enable(h)
-		}
-	}
-	t.Cleanup(c.remove)
-	if h := f.byController["cpuset"]; h != nil && !h.v2 {
-		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
-			c.inheritCPUSet(filepath.Join(h.dir, dir))
-		}
-		c.inheritCPUSet(filepath.Join(h.dir, name))
-	}
-	return c
-}
-
-// enable turns the controllers on down to the cgroup.
-func (c *testCgroup) enable(h *hierarchy) {
-	c.t.Helper()
-	for _, controller := range []string{"+cpu", "+memory", "+cpuset", "+io", "+pids"} {
-		file := filepath.Join(h.dir, "cgroup.subtree_control")
-		if err := os.WriteFile(file, []byte(controller), 0); err != nil {
-			c.t.Logf("not enabled: %v", err)
-		}
-	}
-}
-
-// inheritCPUSet gives a v1 cpuset its parent's CPUs: without any it admits no
-// process.
-func (c *testCgroup) inheritCPUSet(dir string) {
-	c.t.Helper()
-	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-		data, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), data, 0)
-		}
-		if err != nil {
-			c.t.Fatal(err)
-		}
-	}
-}
-
-func (c *testCgroup) remove() {
-	for _, h := range c.fs.all {
-		if err := os.Remove(filepath.Join(h.dir, c.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			c.t.Errorf("remove test cgroup: %v", err)
-		}
-	}
-}
-
-func (c *testCgroup) dir(controller string) string {
-	return filepath.Join(c.fs.byController[controller].dir, c.name)
-}
-
-// set writes a file, by its name on v1 or on v2.
-func (c *testCgroup) set(controller, v1, v1Value, v2, v2Value string) {
-	c.t.Helper()
-	name, value := v1, v1Value
-	if c.fs.byController[controller].v2 {
-		name, value = v2, v2Value
-	}
-	if name == "" {
-		return
-	}
-	if err := os.WriteFile(filepath.Join(c.dir(controller), name), []byte(value), 0); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *testCgroup) open() *Group {
-	c.t.Helper()
-	g, err := c.fs.Open(c.paths)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { g.Close() })
-	return g
-}
-
-// run starts a shell in the cgroup. It waits for a line of input before it runs
-// the script, and for another one at its end; done lets it end.
-func (c *testCgroup) run(script string) (pid int, ran, done func()) {
-	c.t.Helper()
-	cmd := exec.Command("sh", "-c", "read x; "+script+"; echo ran; read x")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	for _, h := range c.fs.all {
-		if err := os.WriteFile(filepath.Join(h.dir, c.name, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	ended := false
-	done = func() {
-		if !ended {
-			ended = true
-			in.Close()
-			cmd.Wait()
-		}
-	}
-	c.t.Cleanup(done)
-	return cmd.Process.Pid, func() {
-		c.t.Helper()
-		fmt.Fprintln(in)
-		if n, err := out.Read(make([]byte, 16)); n == 0 {
-			c.t.Fatalf("shell in the cgroup: %v", err)
-		}
-	}, done
-}
-
-func testName(t testing.TB, suffix string) string {
-	return fmt.Sprintf("truesize-test-%d%s", os.Getpid(), suffix)
-}
 
 func TestRealCgroup(t *testing.T) {
 	f := realFS(t)
@@ -257,54 +100,116 @@ func checkGone(t *testing.T, g *Group) {
 func TestRealThrottling(t *testing.T) {
 	f := realFS(t)
 	c := newCgroup(t, f, testName(t, "-throttled"))
-	c.set("cpu", "cpu.cfs_quota_us", "5000", "cpu.max", "5000 100000")
+	c.set("cpu", "cpu.cfs_quota_us", "2000", "cpu.max", "2000 100000")
 	g := c.open()
-	_, ran, _ := c.run("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
+	_, ran, _ := c.run("i=0; while [ $i -lt 12000 ]; do i=$((i+1)); done")
 	ran()
 	cpu, err := g.CPU()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cpu.Throttled == 0 || cpu.NrThrottled == 0 {
-		t.Errorf("a busy shell under a quota of 5 %% was not throttled: %+v", cpu)
+		t.Errorf("a busy shell under a quota of 2 %% was not throttled: %+v", cpu)
 	}
 }
 
-func BenchmarkCPU(b *testing.B) {
-	g := newCgroup(b, realFS(b), testName(b, "-bench")).open()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := g.CPU(); err != nil {
-			b.Fatal(err)
-		}
+// TestMain lets the test binary be a process of many threads.
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv("TRUESIZE_TEST_THREADS")); err == nil {
+		becomeThreads(n)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// becomeThreads makes n threads after a byte of input, says so, and waits for
+// another byte or the input's end.
+func becomeThreads(n int) {
+	os.Stdin.Read(make([]byte, 1))
+	var started sync.WaitGroup
+	for range n {
+		started.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			started.Done()
+			select {}
+		}()
+	}
+	started.Wait()
+	fmt.Println("ran")
+	os.Stdin.Read(make([]byte, 1))
+}
+
+// The kernel hands out a list of threads in pieces of a page: 1000 thread ids
+// are more than one.
+func TestRealManyThreads(t *testing.T) {
+	f := realFS(t)
+	c := newCgroup(t, f, testName(t, "-threads"))
+	g := c.open()
+	const n = 1000
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("TRUESIZE_TEST_THREADS=%d", n))
+	_, ran, _ := c.start(cmd)
+	ran()
+	tids, err := g.Threads(nil, 10*n)
+	if err != nil || len(tids) < n {
+		t.Fatalf("%d threads, %v", len(tids), err)
+	}
+	// The Go runtime may have started a thread since.
+	if pids, err := g.Tasks(); err != nil || pids < n {
+		t.Errorf("the pids controller says %d threads, %v", pids, err)
+	}
+	slices.Sort(tids)
+	if distinct := len(slices.Compact(slices.Clone(tids))); distinct != len(tids) {
+		t.Errorf("%d of %d thread ids are distinct", distinct, len(tids))
 	}
 }
 
-func BenchmarkMemory(b *testing.B) {
-	g := newCgroup(b, realFS(b), testName(b, "-bench")).open()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := g.Memory(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkFile reads each file by itself: what the kernel's part costs.
-func BenchmarkFile(b *testing.B) {
-	g := newCgroup(b, realFS(b), testName(b, "-bench")).open()
-	for _, f := range g.files() {
-		if !f.exists() {
-			continue
-		}
-		b.Run(filepath.Base(f.path), func(b *testing.B) {
-			buf := make([]byte, startBuffer)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := f.read(&buf); err != nil {
-					b.Fatal(err)
+// Readings from several goroutines, while the group is closed.
+func TestRealConcurrentClose(t *testing.T) {
+	f := realFS(t)
+	c := newCgroup(t, f, testName(t, "-close"))
+	for range 20 {
+		g := c.open()
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for {
+					_, err := g.CPU()
+					_, err2 := g.Memory()
+					_, err3 := g.Threads(nil, 10)
+					if err = errors.Join(err, err2, err3); err != nil {
+						if !errors.Is(err, ErrGone) {
+							t.Error(err)
+						}
+						return
+					}
 				}
+			})
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+		readers.Wait()
+	}
+}
+
+// A snapshot allocates nothing.
+func TestRealAllocations(t *testing.T) {
+	g := newCgroup(t, realFS(t), testName(t, "-allocs")).open()
+	devices := make([]Device, 0, 16)
+	for name, read := range map[string]func() error{
+		"CPU":    func() error { _, err := g.CPU(); return err },
+		"Memory": func() error { _, err := g.Memory(); return err },
+		"IO":     func() error { _, err := g.IO(devices); return err },
+	} {
+		n := testing.AllocsPerRun(100, func() {
+			if err := read(); err != nil {
+				t.Fatal(err)
 			}
 		})
+		if n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
 	}
 }
