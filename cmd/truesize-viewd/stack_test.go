@@ -204,7 +204,7 @@ func makeCgroup(t *testing.T, name string) map[string]string {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
+		t.Cleanup(func() { removeCgroup(t, dir) })
 		if f[0] == "cgroup2" {
 			paths[""] = "/" + name
 			continue
@@ -221,6 +221,20 @@ func makeCgroup(t *testing.T, name string) map[string]string {
 		}
 	}
 	return paths
+}
+
+// removeCgroup waits for what was killed in it to be gone.
+func removeCgroup(t *testing.T, dir string) {
+	for deadline := time.Now().Add(generous); ; time.Sleep(time.Millisecond) {
+		err := os.Remove(dir)
+		if err == nil || os.IsNotExist(err) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error(err)
+			return
+		}
+	}
 }
 
 // inCgroup runs a shell command line in the cgroup.
