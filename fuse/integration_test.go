@@ -149,47 +149,6 @@ func TestReadersSeeWholeSnapshots(t *testing.T) {
 	}
 }
 
-// A reader who comes when the last snapshot is long over needs one request:
-// the new one is in the cache before it is asked for.
-func TestSnapshotIsStoredAhead(t *testing.T) {
-	if !storeSafe(kernelVersion()) {
-		t.Skip("this kernel does not zero what is stored beyond a file's end")
-	}
-	s := newServer(t, File{Path: "proc/meminfo", Freshness: 100 * time.Millisecond})
-	dir, l := mounted(t, s), newLines(100) // two pages
-	put(t, s, "c1", l)
-	file := dir + "/c1/proc/meminfo"
-	runReader(t, "whole", file)
-	n := &s.container(must(containerHash("c1"))).nodes[0]
-	isClear := func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return n.clear
-	}
-	for range 5 {
-		for deadline := time.Now().Add(generous); !isClear(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("the pages are not dropped")
-			}
-		}
-		reads, stores, snapshots := s.stats.requests[opRead].Load(), s.stats.stores.Load(), l.n.Load()
-		r := runReader(t, "whole", file)
-		if want := fmt.Sprintf("%012d ", snapshots+1); !r.clean() || len(r.Data) != 6400 || !strings.HasPrefix(string(r.Data), want) {
-			t.Errorf("got %d bytes %.20q, want %q: %v", len(r.Data), r.Data, want, r)
-		}
-		if s.stats.requests[opRead].Load() != reads || s.stats.stores.Load() != stores+1 {
-			t.Errorf("%d READs and %d stores", s.stats.requests[opRead].Load()-reads, s.stats.stores.Load()-stores)
-		}
-		// What is beyond the end in the last page is nobody's memory.
-		m := runReader(t, "mmap", file)
-		if strings.Trim(string(m.Data[:6400]), "\x00") != string(m.Data[:6400]) {
-			t.Error("NUL bytes")
-		}
-	}
-}
-
-func must(hash uint64, _ bool) uint64 { return hash }
-
 func TestEveryWayToRead(t *testing.T) {
 	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour}, File{Path: "proc/cpuinfo"}, File{Path: "proc/uptime", Freshness: time.Hour})
 	dir := mounted(t, s)

@@ -29,7 +29,6 @@ func (s *Server) Serve(ctx context.Context, fd int, init []byte) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
-	s.pager.start(ctx, fd, s.opts.Threads)
 	done := make(chan error, s.opts.Threads)
 	var wg sync.WaitGroup
 	for range s.opts.Threads {

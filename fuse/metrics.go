@@ -37,7 +37,6 @@ func (s *Server) WriteMetrics(w *promtext.Writer) {
 		value      uint64
 	}{
 		{"truesize_viewd_invalidations_total", "Inodes and entries the kernel was told to forget.", s.stats.invalidations.Load()},
-		{"truesize_viewd_stores_total", "Snapshots put into the page cache before they were asked for.", s.stats.stores.Load()},
 		{"truesize_viewd_unknown_containers_total", "Look-ups of containers that are not in the registry.", s.stats.unknownIDs.Load()},
 		{"truesize_viewd_stale_nodes_total", "Requests for files of containers that are gone.", s.stats.staleNodes.Load()},
 		{"truesize_viewd_malformed_requests_total", "Requests that could not be parsed.", s.stats.malformed.Load() + s.stats.protocolErrors.n.Load()},

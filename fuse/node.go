@@ -39,13 +39,6 @@ type node struct {
 	mu    sync.Mutex
 	data  []byte
 	mtime int64 // ns since the epoch
-
-	pager *pager    // nil: pages are not stored
-	until time.Time // when the snapshot is over
-	// clear says that the kernel holds no page of the file: they were dropped,
-	// and no READ was answered since. swept says that they will be; dropping,
-	// that they are being dropped and no READ was answered meanwhile.
-	clear, swept, dropping bool
 }
 
 // A stamp is what the kernel is told of a snapshot.
@@ -111,31 +104,12 @@ func (n *node) make(now time.Time) error {
 		return err
 	}
 	dst = out
-	if changed, empty := n.take(out, now); empty && n.pager.store(n.id, out) || !changed {
-		return nil // the kernel's pages are right, or it has none: same mtime
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mtime = max(now.UnixNano(), n.mtime+1)
-	return nil
-}
-
-// take makes out the snapshot. changed says that it is not what the one before
-// was; empty, that the kernel has a place for it, where READ will put nothing
-// else from now on.
-func (n *node) take(out []byte, now time.Time) (changed, empty bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	changed = !bytes.Equal(out, n.data)
-	empty = n.clear && len(out) == len(n.data)
-	n.clear = false
-	n.until = now.Add(n.freshness)
-	if n.freshness > 0 && n.pager != nil && n.pager.on.Load() && !n.swept {
-		n.swept = true
-		n.pager.watch(n)
+	if bytes.Equal(out, n.data) {
+		return nil // the kernel's pages are still right: same mtime
 	}
 	switch {
-	case !changed:
 	case n.freshness == 0:
 		n.data = out
 	case len(out) == len(n.data):
@@ -143,57 +117,30 @@ func (n *node) take(out []byte, now time.Time) (changed, empty bool) {
 	default:
 		n.data = bytes.Clone(out)
 	}
-	return changed, empty
+	n.mtime = max(now.UnixNano(), n.mtime+1)
+	return nil
 }
 
-// over returns whether the snapshot is over; then its pages are being dropped
-// until dropped is called.
-func (n *node) over(now time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if now.Before(n.until) {
-		return false
-	}
-	n.swept, n.dropping = false, true
-	return true
-}
-
-// dropped says that the kernel has dropped the pages. One that a READ has
-// filled meanwhile may be there: then nothing is known.
-func (n *node) dropped(ok bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.clear = ok && n.dropping
-	n.dropping = false
-}
-
-// read copies the snapshot from off on. What is asked for beyond its end, up
-// to the end of the page, is spaces: the kernel shows of a page what the
-// file's size covers, and when that grows, a reader who still holds the old
-// page must not find NUL bytes in it. exact leaves them out. ok is false when
-// there is no snapshot.
+// read copies the snapshot from off on, and fills the rest of dst with spaces:
+// the kernel shows of its pages what the file's size covers, and where that is
+// just changing, a reader must not find NUL bytes behind the end of what was
+// read. exact leaves the spaces out. ok is false when there is no snapshot.
 func (n *node) read(dst []byte, off uint64, exact bool) (copied int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.clear, n.dropping = false, false
-	size := uint64(len(n.data))
-	if off >= size {
-		return 0, size > 0
+	if size := uint64(len(n.data)); off < size {
+		copied = copy(dst, n.data[off:])
 	}
-	copied = copy(dst, n.data[off:])
 	if exact {
-		return copied, true
+		return copied, n.data != nil
 	}
-	end := min(uint64(len(dst)), pageEnd(size)-off)
-	for i := uint64(copied); i < end; i++ {
+	for i := copied; i < len(dst); i++ {
 		dst[i] = ' '
 	}
-	return int(max(end, uint64(copied))), true
+	return len(dst), n.data != nil
 }
 
 const pageSize = 4096
-
-func pageEnd(size uint64) uint64 { return (size + pageSize - 1) &^ (pageSize - 1) }
 
 // expire makes the next request render, with the content c from now on.
 func (n *node) expire(c Content) {

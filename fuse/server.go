@@ -52,7 +52,6 @@ type Server struct {
 	topMtime int64 // of the root: the kernel caches its listing by it
 
 	notify notifier
-	pager  pager
 }
 
 // A container is one container's subtree.
@@ -75,7 +74,6 @@ func New(opts Options) (*Server, error) {
 	}
 	s.service = node{id: versionID, freshness: time.Nanosecond, content: versionLine(opts.Version)}
 	s.notify.wake = make(chan struct{}, 1)
-	s.pager.wake, s.pager.stats = make(chan struct{}, 1), &s.stats
 	s.proto = gofuse.NewProtocolServer(&namespace{s: s, RawFileSystem: gofuse.NewDefaultRawFileSystem()}, &gofuse.MountOptions{
 		MaxWrite:             maxPayload,
 		ExtraCapabilities:    gofuse.CAP_NO_OPENDIR_SUPPORT | gofuse.CAP_HAS_RESEND,
@@ -122,7 +120,7 @@ func (s *Server) newContainer(id string, hash uint64, c Content) *container {
 	for _, e := range s.opts.Tree.byPath {
 		if !e.isDir() {
 			n := &ct.nodes[e.file]
-			n.id, n.file, n.pager = nodeID(hash, e.index), e.file, &s.pager
+			n.id, n.file = nodeID(hash, e.index), e.file
 			n.freshness, n.content = s.opts.Tree.files[e.file].Freshness, c
 		}
 	}

@@ -6,7 +6,6 @@ import "sync/atomic"
 type stats struct {
 	requests       [opcodes]atomic.Uint64
 	invalidations  atomic.Uint64
-	stores         atomic.Uint64
 	unknownIDs     atomic.Uint64
 	staleNodes     atomic.Uint64
 	malformed      atomic.Uint64
