@@ -11,7 +11,6 @@ import (
 // that it returned for the stream's line before, 0 at first.
 type Rule func(state int, line []byte) (goesOn bool, next int)
 
-
 // NewRule returns the rule of a name: "java", "python", "go", "none" (nil), or
 // "start:" and a regular expression (RE2) that matches first lines.
 func NewRule(name string) (Rule, error) {
