@@ -1,0 +1,229 @@
+package logs
+
+import (
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/pkg/logs/parse"
+)
+
+// identifyAll finds out which files the new ones of a directory are. Those
+// that a checkpoint knows by their inode come first: a copy of one must not
+// take its place.
+func (l *loop) identifyAll(d *dir) {
+	var list []*file
+	for _, f := range d.files {
+		if f.id == "" && f.src != nil && f.shadowOf == nil {
+			list = append(list, f)
+		}
+	}
+	known := map[inode]bool{}
+	for _, e := range d.restored {
+		known[inode{e.Dev, e.Ino}] = true
+	}
+	slices.SortFunc(list, func(a, b *file) int {
+		if x, y := known[a.inode], known[b.inode]; x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return int(int64(a.num) - int64(b.num))
+	})
+	for _, f := range list {
+		l.identify(f)
+	}
+}
+
+// identify gives a file its identity if its first line is there.
+func (l *loop) identify(f *file) bool {
+	head, whole, _ := readHead(f.src)
+	// A compressed file grows no more: its head is what there is.
+	if !whole && (!f.gzip || len(head) == 0) {
+		return false
+	}
+	l.bind(f, head)
+	if z, ok := f.src.(*gzipContent); ok {
+		z.release() // until it is its turn
+	}
+	return f.id != ""
+}
+
+// bind finds which file it is that starts with head: one that is known under
+// another name or in another form, one of the checkpoint, or a new one.
+func (l *loop) bind(f *file, head []byte) {
+	d := f.chain.dir
+	for gen := 0; ; gen++ {
+		id := fileID(d.path, head, gen)
+		if other := d.byID[id]; other != nil && other != f {
+			if !other.present || other.final && other.src == nil && !l.stillThere(other) {
+				l.takeOver(other, f)
+				return
+			}
+			if l.isCopy(f, other) {
+				f.shadowOf = other // decided when other changes or goes
+				return
+			}
+			continue // another file that starts alike
+		}
+		e, ok := d.restored[id]
+		if ok && !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) {
+			continue // shorter than what was read of it: it is another
+		}
+		f.id, f.gen, f.head = id, gen, head
+		f.format = detect(d.kind, head)
+		d.byID[id] = f
+		if ok {
+			delete(d.restored, id)
+			f.resume(e.Safe)
+			if e.Path != "" {
+				f.firstSeen = e.Path
+			}
+		} else if !d.seen && l.fromEnd(f) {
+			f.resume([parse.Streams]int64{f.size, f.size})
+		}
+		if f.gzip {
+			l.skipRead(f)
+		}
+		l.changed = true
+		return
+	}
+}
+
+// fromEnd says whether a file that was there before the first start is not
+// read.
+func (l *loop) fromEnd(f *file) bool {
+	return l.firstScan && l.first && l.cfg.ReadFrom == "end"
+}
+
+// resume makes reading start behind what was acknowledged.
+func (f *file) resume(safe [parse.Streams]int64) {
+	f.read = min(safe[0], safe[1])
+	f.safe, f.skip, f.markedTo = safe, safe, safe
+	f.resumed = true
+}
+
+// stillThere says whether a closed file is still under its name and inode.
+func (l *loop) stillThere(f *file) bool {
+	var st unix.Stat_t
+	err := unix.Stat(f.chain.dir.path+"/"+f.name, &st)
+	return err == nil && inode{uint64(st.Dev), st.Ino} == f.inode
+}
+
+// skipRead ends a compressed file of which all was read before it was
+// compressed.
+func (l *loop) skipRead(f *file) {
+	n, err := gzipSize(f.osFile())
+	if err == nil && f.read > 0 && uint32(f.read) == n && f.safe[0] == f.safe[1] {
+		f.final = true
+		f.size = f.read
+		f.close()
+	}
+}
+
+// isCopy says whether f, which starts with the same line as other, is a copy of
+// it: a compressed one, or one that is the same as far as both go.
+func (l *loop) isCopy(f, other *file) bool {
+	if f.gzip || other.gzip {
+		return true
+	}
+	src := other.src
+	if src == nil {
+		file, _, err := l.open(other.chain.dir, other.name)
+		if err != nil {
+			return true // looked at again
+		}
+		defer file.Close()
+		src = plainContent{file}
+	}
+	return sameStart(f.src, src)
+}
+
+// takeOver makes f, a file that was just found, the present form of a known
+// one: its compressed form, or the copy made before it was truncated.
+func (l *loop) takeOver(known, f *file) {
+	d := known.chain.dir
+	c := known.chain
+	c.files = slices.DeleteFunc(c.files, func(x *file) bool { return x == f })
+	delete(d.files, known.inode)
+	f.shadowOf = nil
+	known.inode, known.name, known.as, known.present = f.inode, f.name, f.as, true
+	d.files[f.inode] = known
+	l.changed = true
+	if known.src != nil && !known.final {
+		// It is read from the file as it was, which is still open.
+		f.close()
+		return
+	}
+	known.close()
+	known.src, known.gzip, known.final, known.atEnd = f.src, f.gzip, false, false
+	if known.gzip {
+		if known.acked() {
+			l.skipRead(known)
+		}
+	} else if known.size = f.size; f.size <= known.read {
+		known.final = true
+		known.close()
+	}
+	c.sort()
+}
+
+// reshadow decides again about the copies in a directory: the original may be
+// gone, or what looked like a copy has become another file.
+func (l *loop) reshadow(d *dir) {
+	for _, f := range slices.Collect(maps.Values(d.files)) {
+		o := f.shadowOf
+		if o == nil || f.src == nil {
+			continue
+		}
+		switch {
+		case !o.present || !l.stillThere(o):
+			l.takeOver(o, f)
+		case !l.isCopy(f, o):
+			f.shadowOf = nil
+			l.identify(f)
+		default:
+			continue
+		}
+		l.ready(f.chain)
+	}
+}
+
+// sameHead says whether a file still starts as it did. A file that was
+// truncated and written anew does not.
+func (l *loop) sameHead(f *file) bool {
+	if f.gzip || len(f.head) == 0 {
+		return true
+	}
+	var b [headMax]byte
+	n, err := f.osFile().ReadAt(b[:len(f.head)], 0)
+	return n == len(f.head) && string(b[:n]) == string(f.head) || err != nil && n == 0 && f.read == 0
+}
+
+// truncated deals with a file that was cut to nothing in its place. Usually
+// it was copied before, and the copy is read on.
+func (l *loop) truncated(f *file) {
+	d, c := f.chain.dir, f.chain
+	key := f.inode
+	delete(d.files, key)
+	f.inode, f.present = inode{}, false
+	f.deletedAt = l.now
+	f.close()
+	unread := f.size - f.read
+	before := f.name
+	l.lookLogs(d) // finds the copy, and what is written now as a new file
+	if f.present {
+		l.log.Info("logs: file was truncated, its copy is read on", "path", d.path+"/"+before, "copy", f.name)
+		l.ready(c)
+		return
+	}
+	if unread > 0 {
+		l.lose(c, lossTruncated, unread, 0)
+		l.log.Error("logs: file was truncated before it was read, and there is no copy", "path", d.path+"/"+before, "bytes", unread)
+	}
+	f.final = true
+	l.prune(d)
+	l.ready(c)
+}
