@@ -22,6 +22,9 @@ import (
 // is not acknowledged by then is read again after the next start.
 const drainTime = 5 * time.Second
 
+// firstSave is when the first checkpoint is written after the start.
+const firstSave = 200 * time.Millisecond
+
 // Options are what a component gets from the program it is part of.
 type Options struct {
 	// StateDir is the agent's state directory: the checkpoint is in its logs/.
@@ -57,7 +60,7 @@ func New(cfg Config, opts Options) (*Component, error) {
 	if opts.Stdout == nil {
 		opts.Stdout = os.Stdout
 	}
-	budget := int64(cfg.Memory) * 3 / 8
+	budget := int64(cfg.Memory) / 4 // the other memory grows with it: batches, requests, the collector's share
 	out := opts.Sink
 	if out == nil {
 		var err error
@@ -153,6 +156,9 @@ func (c *Component) Run(ctx context.Context) error {
 // restore reads the checkpoint.
 func (l *loop) restore() error {
 	l.now = time.Now()
+	// The first progress is written soon: a process that keeps crashing must
+	// come forward.
+	l.saved = l.now.Add(firstSave - time.Duration(l.cfg.Checkpoint))
 	l.restored, l.restoredMeta = map[string]map[string]checkpoint.File{}, map[string]Meta{}
 	state, err := l.store.Load(l.now)
 	switch {

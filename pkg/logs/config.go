@@ -36,7 +36,7 @@ type Config struct {
 	// Checkpoint is how often progress is written at most, 1s by default.
 	Checkpoint quantity.Duration `json:"checkpoint,omitempty"`
 	// Memory bounds the agent's memory for logs, 64MiB by default, at least
-	// 16MiB. Half of it is for records that are not acknowledged.
+	// 16MiB. A quarter of it is for records that are not acknowledged.
 	Memory quantity.Bytes `json:"memory,omitempty"`
 	// MaxLine bounds a record's text, 1MiB by default: longer lines are split.
 	MaxLine quantity.Bytes `json:"maxLine,omitempty"`

@@ -89,6 +89,13 @@ func (c *gzipContent) restart() error {
 	return nil
 }
 
+// isGzip says whether a file starts like a compressed one (RFC 1952).
+func isGzip(f *os.File) bool {
+	var b [3]byte
+	n, _ := f.ReadAt(b[:], 0)
+	return n == 3 && b == [3]byte{0x1f, 0x8b, 8}
+}
+
 // gzipSize returns the size that a compressed file says its content has,
 // modulo 4 GiB (RFC 1952, ISIZE).
 func gzipSize(f *os.File) (uint32, error) {

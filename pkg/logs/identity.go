@@ -39,6 +39,9 @@ func (l *loop) identifyAll(d *dir) {
 
 // identify gives a file its identity if its first line is there.
 func (l *loop) identify(f *file) bool {
+	if p, ok := f.src.(plainContent); ok && isGzip(p.File) {
+		f.src, f.gzip, f.size = &gzipContent{f: p.File}, true, 0
+	}
 	head, whole, _ := readHead(f.src)
 	// A compressed file grows no more: its head is what there is.
 	if !whole && (!f.gzip || len(head) == 0) {
@@ -59,6 +62,12 @@ func (l *loop) bind(f *file, head []byte) {
 		id := fileID(d.path, head, gen)
 		if other := d.byID[id]; other != nil && other != f {
 			if !other.present || other.final && other.src == nil && !l.stillThere(other) {
+				l.takeOver(other, f)
+				return
+			}
+			if other.src != nil && !other.gzip && !l.sameHead(other) {
+				// It was truncated and nobody noticed yet: f is its copy.
+				l.detach(other)
 				l.takeOver(other, f)
 				return
 			}
@@ -198,21 +207,28 @@ func (l *loop) sameHead(f *file) bool {
 		return true
 	}
 	var b [headMax]byte
-	n, err := f.osFile().ReadAt(b[:len(f.head)], 0)
-	return n == len(f.head) && string(b[:n]) == string(f.head) || err != nil && n == 0 && f.read == 0
+	n, _ := f.osFile().ReadAt(b[:len(f.head)], 0)
+	return n == len(f.head) && string(b[:n]) == string(f.head)
+}
+
+// detach parts a file from its inode, which holds something else by now. The
+// next look at the directory finds that as a new file.
+func (l *loop) detach(f *file) {
+	d := f.chain.dir
+	delete(d.files, f.inode)
+	f.inode, f.present = inode{}, false
+	f.deletedAt = l.now
+	f.close()
+	l.touch(d)
 }
 
 // truncated deals with a file that was cut to nothing in its place. Usually
 // it was copied before, and the copy is read on.
 func (l *loop) truncated(f *file) {
 	d, c := f.chain.dir, f.chain
-	key := f.inode
-	delete(d.files, key)
-	f.inode, f.present = inode{}, false
-	f.deletedAt = l.now
-	f.close()
 	unread := f.size - f.read
 	before := f.name
+	l.detach(f)
 	l.lookLogs(d) // finds the copy, and what is written now as a new file
 	if f.present {
 		l.log.Info("logs: file was truncated, its copy is read on", "path", d.path+"/"+before, "copy", f.name)

@@ -320,15 +320,22 @@ func (l *loop) hints(list []event) {
 			l.nextScan = l.now
 			continue
 		}
-		if d := l.dirs[e.wd]; d != nil && !d.dirty {
-			d.dirty = true
-			l.dirty = append(l.dirty, d)
+		if d := l.dirs[e.wd]; d != nil {
+			l.touch(d)
 		}
 		if c := l.quiet[e.wd]; c != nil {
 			delete(l.quiet, e.wd)
 			c.quietFile, c.idlePolls = nil, 0
 			l.ready(c)
 		}
+	}
+}
+
+// touch has a directory looked at soon.
+func (l *loop) touch(d *dir) {
+	if !d.dirty || !slices.Contains(l.dirty, d) {
+		d.dirty = true
+		l.dirty = append(l.dirty, d)
 	}
 }
 
@@ -353,8 +360,7 @@ func (l *loop) afterAck(c *chain) {
 			d := c.dir
 			l.prune(d)
 			if len(d.chains) == 0 {
-				d.dirty = true
-				l.dirty = append(l.dirty, d) // vanished, perhaps
+				l.touch(d) // vanished, perhaps
 			}
 			return
 		}

@@ -108,7 +108,10 @@ func (l *loop) unidentified(c *chain, f *file) outcome {
 	if f.shadowOf != nil || f.src == nil {
 		return turnEnd
 	}
-	if c.after(f) != nil || !f.present && l.now.Sub(f.deletedAt) > goneGrace || f.as.Rotation != "" && f.gzip {
+	if f.gzip && !l.settledFile(f) {
+		return turnEnd // being compressed
+	}
+	if c.after(f) != nil || !f.present && l.now.Sub(f.deletedAt) > goneGrace || f.gzip {
 		// It will not get one any more. Without content there is nothing to
 		// read; else what there is is its first line.
 		head, _, err := readHead(f.src)
@@ -132,6 +135,10 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 	f.atEnd = true
 	if f.gzip {
 		if err != nil && !errors.Is(err, io.EOF) {
+			if !l.settledFile(f) {
+				f.src.(*gzipContent).release() // being compressed: once more
+				return turnEnd
+			}
 			l.unreadable(f, err)
 		}
 		l.finish(c, f)
@@ -171,6 +178,12 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 	c.idlePolls++
 	l.idle(c)
 	return turnEnd
+}
+
+// settledFile says whether a file was not written for a while.
+func (l *loop) settledFile(f *file) bool {
+	st, err := f.osFile().Stat()
+	return err != nil || l.now.Sub(st.ModTime()) > goneGrace
 }
 
 // hasData says whether there is anything in a file.
