@@ -230,6 +230,7 @@ func (l *loop) finish(c *chain, f *file) {
 	c.flush()
 	if f.done() {
 		f.close()
+		l.afterAck(c)
 	}
 	l.changed = true
 }
