@@ -40,7 +40,7 @@ func (l *loop) boundDeleted() {
 				for _, f := range c.files {
 					if !f.present && f.src != nil && !f.final {
 						list = append(list, f)
-						total += max(f.size, f.read)
+						total += f.onDisk()
 					}
 				}
 			}
@@ -52,7 +52,7 @@ func (l *loop) boundDeleted() {
 		if total <= int64(l.cfg.Deleted.MaxBytes) && l.now.Sub(f.deletedAt) <= time.Duration(l.cfg.Deleted.MaxAge) {
 			continue
 		}
-		total -= max(f.size, f.read)
+		total -= f.onDisk()
 		l.giveUp(f)
 	}
 }

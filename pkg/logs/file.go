@@ -140,6 +140,18 @@ func (f *file) close() {
 	}
 }
 
+// onDisk returns the size of the open file as it is, compressed or not.
+func (f *file) onDisk() int64 {
+	st, err := f.osFile().Stat()
+	if err != nil {
+		return 0
+	}
+	if !f.gzip {
+		f.size = max(f.size, st.Size())
+	}
+	return st.Size()
+}
+
 // lag is how many known bytes are not acknowledged.
 func (f *file) lag() int64 {
 	low := min(f.safe[0], f.safe[1])

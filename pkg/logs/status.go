@@ -102,6 +102,11 @@ func (l *loop) watchLag() {
 	for _, r := range l.roots {
 		for _, d := range r.logs {
 			for _, c := range d.chains {
+				for _, f := range c.files {
+					if f.src != nil && !f.gzip {
+						f.onDisk() // notes its size
+					}
+				}
 				switch {
 				case c.lag() == 0:
 					c.stats.behindSince = time.Time{}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,7 @@ type dir struct {
 	rel   string // to the root
 	depth int
 
+	inode   inode
 	wd      int32 // watch, 0 is none
 	dirty   bool
 	mtime   time.Time // when it was last read
@@ -148,6 +150,10 @@ func (l *loop) look(d *dir, all bool) bool {
 		l.vanished(d)
 		return true
 	}
+	if id := inodeOf(st); id != d.inode { // another directory of that name
+		l.unwatchDir(d)
+		d.inode, d.dirty = id, true
+	}
 	l.watch(d)
 	changed := d.dirty || !st.ModTime().Equal(d.mtime) || d.readAt.Sub(d.mtime) < racyTime
 	if changed {
@@ -167,7 +173,11 @@ func (l *loop) look(d *dir, all bool) bool {
 func (l *loop) lookInner(d *dir) {
 	for name := range l.names(d, true) {
 		path := filepath.Join(d.path, name)
-		if d.root.inner[path] == nil && d.root.logs[path] == nil {
+		if known := d.root.logs[path]; known != nil {
+			if known.wd == 0 { // it was gone, and is there again
+				l.look(known, false)
+			}
+		} else if d.root.inner[path] == nil {
 			n := l.newDir(d.root, path, strings.TrimPrefix(d.rel+"/"+name, "/"), d.depth+1)
 			l.look(n, false)
 		}
@@ -376,8 +386,7 @@ func (l *loop) lostName(d *dir, key inode, f *file) {
 	}
 }
 
-// vanished deals with a directory that is no more.
-func (l *loop) vanished(d *dir) {
+func (l *loop) unwatchDir(d *dir) {
 	if d.wd != 0 {
 		if l.watcher != nil {
 			l.watcher.forget(d.wd)
@@ -385,6 +394,18 @@ func (l *loop) vanished(d *dir) {
 		delete(l.dirs, d.wd)
 		d.wd = 0
 	}
+}
+
+func inodeOf(st os.FileInfo) inode {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return inode{uint64(sys.Dev), sys.Ino}
+	}
+	return inode{}
+}
+
+// vanished deals with a directory that is no more.
+func (l *loop) vanished(d *dir) {
+	l.unwatchDir(d)
 	if d.depth < d.kind.Depth() {
 		if d.depth > 0 {
 			delete(d.root.inner, d.path)
