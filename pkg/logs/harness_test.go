@@ -262,3 +262,7 @@ func fields(t *testing.T, value string) map[string]any {
 	}
 	return m
 }
+
+func contextWithCancel() (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.Background())
+}

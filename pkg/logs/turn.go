@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -271,7 +272,7 @@ func (l *loop) configure(c *chain) bool {
 	ref.UID, ref.Container = orElse(ref.UID, m.UID), orElse(m.Container, ref.Container)
 	c.ref = ref
 	c.topic = l.topic(ref.Namespace, m.Annotations[AnnotationTopic])
-	c.key = []byte(ref.Namespace + "/" + ref.Pod + "/" + ref.Container)
+	c.key = []byte(strings.TrimLeft(ref.Namespace+"/"+ref.Pod+"/"+ref.Container, "/"))
 	c.program = l.program(c)
 	c.joiner = join.New(int(l.cfg.MaxLine), l.rule(m.Annotations[AnnotationMultiline]), c)
 	c.limit = l.limiter(c)

@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -244,6 +246,9 @@ func (p *Producer) start(f func()) {
 func (p *Producer) failed(kind string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
+	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the broker closed the connection (does it want TLS or SASL, or other credentials?): %w", err)
 	}
 	p.stats.Errors[kind]++
 	p.stats.LastError = err.Error()
