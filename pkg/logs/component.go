@@ -37,8 +37,10 @@ type Options struct {
 	Log      *slog.Logger
 	// Stdout is where the sink stdout writes; os.Stdout by default.
 	Stdout io.Writer
-	// Sink replaces the configured one, for tests.
+	// Sink replaces the configured one.
 	Sink sink.Sink
+	// Only chooses containers; nil is all of them.
+	Only func(Ref) bool
 }
 
 // A Component forwards a node's container logs.
@@ -72,8 +74,15 @@ func New(cfg Config, opts Options) (*Component, error) {
 	if err != nil {
 		return nil, err
 	}
+	l := newLoop(cfg, opts, out, budget)
+	l.store = store
+	return &Component{loop: l, sink: out, opts: opts}, nil
+}
+
+// newLoop returns a loop for a valid configuration with its defaults.
+func newLoop(cfg Config, opts Options, out sink.Sink, budget int64) *loop {
 	l := &loop{
-		cfg: cfg, log: opts.Log, metadata: opts.Metadata, sink: out, store: store, formats: cfg.formats(),
+		cfg: cfg, log: opts.Log, metadata: opts.Metadata, only: opts.Only, sink: out, formats: cfg.formats(),
 		dirs: map[int32]*dir{}, quiet: map[int32]*chain{}, limits: map[string]*limiter{},
 		buf: make([]byte, quantum), budget: budget,
 		acks: acks{notify: make(chan struct{}, 1)}, asks: make(chan func()),
@@ -81,17 +90,13 @@ func New(cfg Config, opts Options) (*Component, error) {
 	if r := cfg.Topics.Annotation; r != "" && r != "-" {
 		l.topicRule = regexp.MustCompile(r) // Validate accepted it
 	}
-	for i, s := range cfg.Sources {
-		kind, err := source.ParseKind(s.Kind)
-		if err != nil {
-			return nil, err
-		}
+	for _, s := range cfg.Sources {
 		l.roots = append(l.roots, &root{
-			kind: kind, path: filepath.Clean(s.Root), links: cfg.Sources[i].Links,
+			kind: source.Kind(s.Kind), path: filepath.Clean(s.Root), links: s.Links,
 			inner: map[string]*dir{}, logs: map[string]*dir{},
 		})
 	}
-	return &Component{loop: l, sink: out, opts: opts}, nil
+	return l
 }
 
 func newSink(cfg *Config, opts Options, budget int64) (sink.Sink, error) {

@@ -21,6 +21,7 @@ type loop struct {
 	cfg       Config
 	log       *slog.Logger
 	metadata  Metadata
+	only      func(Ref) bool
 	sink      sink.Sink
 	store     *checkpoint.Store
 	watcher   *watcher // nil where the kernel gives no hints
@@ -250,6 +251,7 @@ func (l *loop) remove(c *chain) {
 		l.polled = slices.DeleteFunc(l.polled, func(o *chain) bool { return o == c })
 	}
 	c.queue = queueNone // round leaves it out
+	l.totals.gone.add(&c.stats)
 	l.unwatch(c)
 }
 

@@ -12,7 +12,9 @@ import (
 type Status struct {
 	Time       time.Time         `json:"time"`
 	Containers []ContainerStatus `json:"containers"`
-	Sink       sink.Stats        `json:"sink"`
+	// Totals count since the start, containers that are gone included.
+	Totals Totals     `json:"totals"`
+	Sink   sink.Stats `json:"sink"`
 	// Lost are the lines that were not delivered, by reason; see docs/logs.md.
 	Lost map[string]Loss `json:"lost,omitempty"`
 	// Refused counts paths that will not be read: links that leave the log
@@ -33,6 +35,25 @@ type Status struct {
 	// CheckpointDamaged says that the checkpoint found at the start could not
 	// be used as it was.
 	CheckpointDamaged bool `json:"checkpointDamaged,omitempty"`
+}
+
+// Totals are the counters of all containers.
+type Totals struct {
+	ReadBytes  int64  `json:"readBytes"` // of files
+	ReadLines  uint64 `json:"readLines"`
+	Unparsed   uint64 `json:"unparsedLines"`
+	Sent       uint64 `json:"sentRecords"`
+	Acked      uint64 `json:"ackedRecords"`
+	AckedBytes int64  `json:"ackedBytes"` // of text
+}
+
+func (t *Totals) add(s *chainStats) {
+	t.ReadBytes += s.read
+	t.ReadLines += s.lines
+	t.Unparsed += s.unparsed
+	t.Sent += s.sent
+	t.Acked += s.acked
+	t.AckedBytes += s.ackedBytes
 }
 
 // A Loss is what was lost for one reason. Lines are 0 where nobody can know
@@ -84,6 +105,7 @@ type totals struct {
 	checkpointAt     time.Time
 	checkpointErrors uint64
 	damaged          bool
+	gone             Totals // of containers that are no more
 }
 
 // lag returns how many bytes of a chain are not acknowledged.
@@ -127,7 +149,7 @@ func (l *loop) status() Status {
 		DeletedFiles: l.totals.deletedFiles, DeletedBytes: l.totals.deletedBytes,
 		CheckpointAt: l.totals.checkpointAt, CheckpointPending: l.changed,
 		CheckpointErrors: l.totals.checkpointErrors, CheckpointDamaged: l.totals.damaged,
-		Containers: []ContainerStatus{}, Lost: map[string]Loss{},
+		Containers: []ContainerStatus{}, Lost: map[string]Loss{}, Totals: l.totals.gone,
 	}
 	for k, v := range l.totals.lost {
 		s.Lost[k] = v
@@ -136,6 +158,7 @@ func (l *loop) status() Status {
 		for _, d := range r.logs {
 			for _, c := range d.chains {
 				s.Containers = append(s.Containers, c.status(l.now))
+				s.Totals.add(&c.stats)
 				for _, f := range c.files {
 					if f.src != nil {
 						s.OpenFiles++

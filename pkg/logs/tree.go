@@ -66,7 +66,7 @@ func (l *loop) newDir(r *root, path, rel string, depth int) *dir {
 	if depth == r.kind.Depth() {
 		ref, ok := r.kind.ParseDir(rel)
 		d.ref, d.skipped = ref, !ok
-		d.excluded = !ok || r.kind == source.Pods && !l.cfg.Namespaces.allows(ref.Namespace)
+		d.excluded = !ok || r.kind == source.Pods && !l.cfg.Namespaces.allows(ref.Namespace) || l.only != nil && !l.only(ref)
 		d.chains, d.files, d.byID = map[string]*chain{}, map[inode]*file{}, map[string]*file{}
 		d.restored = l.restored[path]
 		delete(l.restored, path)
