@@ -32,6 +32,7 @@ type chain struct {
 	limit      *limiter // shared by the pod's chains; nil is no limit
 	dropped    dropping
 
+	held int64    // bytes in the joiner, as counted in the loop
 	fifo []*entry // chunks in the order they were read, until acknowledged
 	cur  *entry   // being filled
 
@@ -242,6 +243,7 @@ func (c *chain) seal() {
 // flush ends a turn: chunks are sent, and marks say what their acknowledgement
 // means.
 func (c *chain) flush() {
+	c.boundHeld()
 	c.seal()
 	marks := c.marks()
 	if len(marks) > 0 {
@@ -260,6 +262,18 @@ func (c *chain) flush() {
 		}
 	}
 	c.settle()
+}
+
+// boundHeld keeps the lines that wait for their end within the budget, all
+// containers' together: above it, one that is being read waits no more.
+func (c *chain) boundHeld() {
+	n, _ := c.joiner.Holding()
+	if c.loop.held += int64(n) - c.held; c.loop.held > c.loop.budget && n > 0 {
+		c.joiner.Cut()
+		c.loop.held -= int64(n)
+		n = 0
+	}
+	c.held = int64(n)
 }
 
 // marks returns how far each file's progress may move when all that was read

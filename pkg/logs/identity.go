@@ -1,11 +1,13 @@
 package logs
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/pkg/logs/checkpoint"
 	"github.com/truesize/truesize/pkg/logs/parse"
 )
 
@@ -58,52 +60,93 @@ func (l *loop) identify(f *file) bool {
 // another name or in another form, one of the checkpoint, or a new one.
 func (l *loop) bind(f *file, head []byte) {
 	d := f.chain.dir
-	for gen := 0; ; gen++ {
-		id := fileID(d.path, head, gen)
-		if other := d.byID[id]; other != nil && other != f {
-			if !other.present || other.final && other.src == nil && !l.stillThere(other) {
-				l.takeOver(other, f)
-				return
-			}
-			if other.src != nil && !other.gzip && !l.sameHead(other) {
-				// It was truncated and nobody noticed yet: f is its copy.
-				l.detach(other)
-				l.takeOver(other, f)
-				return
-			}
-			if l.isCopy(f, other) {
-				f.shadowOf = other // decided when other changes or goes
-				return
-			}
-			continue // another file that starts alike
+	live, saved := d.startingWith(f, head)
+	for _, e := range saved { // the very file, as it was left
+		if e.Dev == f.inode.dev && e.Ino == f.inode.ino && l.adopt(f, head, e) {
+			return
 		}
-		e, ok := d.restored[id]
-		if ok && !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) {
-			continue // shorter than what was read of it: it is another
+	}
+	for _, other := range live {
+		switch {
+		case !other.present || other.final && other.src == nil && !l.stillThere(other):
+			l.takeOver(other, f)
+			return
+		case other.src != nil && !other.gzip && !l.sameHead(other):
+			// It was truncated and nobody noticed yet: f is its copy.
+			l.detach(other)
+			l.takeOver(other, f)
+			return
+		case l.isCopy(f, other):
+			f.shadowOf = other // decided when other changes or goes
+			return
 		}
-		f.id, f.gen, f.head = id, gen, head
-		f.format = detect(d.kind, head)
-		d.byID[id] = f
-		if ok {
-			delete(d.restored, id)
-			f.resume(e.Safe)
-			if e.Path != "" {
-				f.firstSeen = e.Path
-			}
-		} else if !d.seen && l.fromEnd(f) {
-			f.resume([parse.Streams]int64{f.size, f.size})
+	}
+	for _, e := range saved { // the file in another form
+		if l.adopt(f, head, e) {
+			return
 		}
-		if f.gzip {
-			l.skipRead(f)
-		}
-		l.changed = true
-		return
+	}
+	gen := 0
+	for _, other := range live {
+		gen = max(gen, other.gen+1)
+	}
+	for _, e := range saved {
+		gen = max(gen, e.Gen+1)
+	}
+	l.settle(f, head, gen)
+	if !d.seen && l.fromEnd() {
+		f.resume([parse.Streams]int64{f.size, f.size})
 	}
 }
 
-// fromEnd says whether a file that was there before the first start is not
+// startingWith returns the other files of a directory that start with head:
+// those that are known now, and those that only the checkpoint knows.
+func (d *dir) startingWith(f *file, head []byte) (live []*file, saved []checkpoint.File) {
+	for _, other := range d.byID {
+		if other != f && bytes.Equal(other.head, head) {
+			live = append(live, other)
+		}
+	}
+	for id, e := range d.restored {
+		if fileID(d.path, head, e.Gen) == id {
+			saved = append(saved, e)
+		}
+	}
+	slices.SortFunc(live, func(a, b *file) int { return a.gen - b.gen })
+	slices.SortFunc(saved, func(a, b checkpoint.File) int { return a.Gen - b.Gen })
+	return live, saved
+}
+
+// adopt makes f the file of a checkpoint's entry, unless it is shorter than
+// what was read of that.
+func (l *loop) adopt(f *file, head []byte, e checkpoint.File) bool {
+	if !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) {
+		return false
+	}
+	delete(f.chain.dir.restored, e.ID)
+	l.settle(f, head, e.Gen)
+	f.resume(e.Safe)
+	if e.Path != "" {
+		f.firstSeen = e.Path
+	}
+	if f.gzip {
+		l.skipRead(f)
+	}
+	return true
+}
+
+// settle gives a file its identity.
+func (l *loop) settle(f *file, head []byte, gen int) {
+	d := f.chain.dir
+	f.id, f.gen, f.head = fileID(d.path, head, gen), gen, head
+	f.format = detect(d.kind, head)
+	d.byID[f.id] = f
+	l.changed = true
+}
+
+// fromEnd says whether files that are there before the first start are not
 // read.
-func (l *loop) fromEnd(f *file) bool {
+func (l *loop) fromEnd() bool {
 	return l.firstScan && l.first && l.cfg.ReadFrom == "end"
 }
 

@@ -52,6 +52,7 @@ type loop struct {
 	bufs      [][]byte // for chunks
 	recs      [][]sink.Record
 	buffered  int64 // memory of chunks on their way
+	held      int64 // memory of lines that wait for their end
 	budget    int64
 
 	acks acks
@@ -252,6 +253,9 @@ func (l *loop) remove(c *chain) {
 	}
 	c.queue = queueNone // round leaves it out
 	l.totals.gone.add(&c.stats)
+	l.held -= c.held
+	c.held = 0
+	delete(l.limits, podKey(c.ref))
 	l.unwatch(c)
 }
 
@@ -275,6 +279,9 @@ func (l *loop) wait(ctx context.Context) {
 	}
 	if len(l.polled) > 0 {
 		sooner(l.nextTick)
+	}
+	for _, d := range l.dirty {
+		sooner(d.due())
 	}
 	if l.changed {
 		sooner(l.saved.Add(time.Duration(l.cfg.Checkpoint)))

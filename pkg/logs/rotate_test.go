@@ -308,6 +308,23 @@ func TestTwins(t *testing.T) {
 	r.start()
 	r.write("app.log", "b2\n")
 	r.want("banner", "a1", "banner", "b1", "b2")
+	// The first one goes, and others that start alike come: each has positions
+	// of its own.
+	r.ok(os.Remove(r.path("app.log.1")))
+	r.stop()
+	r.start()
+	r.write("app.log", "b3\n")
+	r.want("banner", "a1", "banner", "b1", "b2", "b3")
+	r.ok(os.Rename(r.path("app.log"), r.path("app.log.1")))
+	r.write("app.log", "banner\n", "c1\n")
+	r.want("banner", "a1", "banner", "b1", "b2", "b3", "banner", "c1")
+	seen := map[string]string{}
+	for _, g := range r.out.got {
+		if v, ok := seen[g.position]; ok {
+			t.Errorf("%q and %q have the position %s", v, g.value, g.position)
+		}
+		seen[g.position] = g.value
+	}
 	r.noLoss()
 	if entries, _ := filepath.Glob(r.path("*")); len(entries) != 2 {
 		t.Errorf("files %v", entries)

@@ -16,8 +16,12 @@ import (
 )
 
 const (
-	// namesMax bounds how many log files of one directory are looked at.
-	namesMax = 10_000
+	// namesMax bounds how many log files of one directory are looked at,
+	// entriesMax how many names of any kind.
+	namesMax   = 10_000
+	entriesMax = 100_000
+	// warnedMax bounds how many refused names of a directory are remembered.
+	warnedMax = 1000
 	// racyTime is for how long after a change a directory's time of change
 	// cannot tell of another one: the coarsest clock a file system has.
 	racyTime = 2 * time.Second
@@ -46,6 +50,7 @@ type dir struct {
 	dirty   bool
 	mtime   time.Time // when it was last read
 	readAt  time.Time
+	cost    time.Duration   // how long that took
 	warned  map[string]bool // names that were refused
 	skipped bool            // its name is not one of the kind's
 
@@ -136,12 +141,20 @@ func (l *loop) scanRoot(r *root, all bool) {
 // lookDirty looks at the directories of which the kernel said that they
 // changed.
 func (l *loop) lookDirty() {
-	for len(l.dirty) > 0 {
-		d := l.dirty[len(l.dirty)-1]
-		l.dirty = l.dirty[:len(l.dirty)-1]
+	list := l.dirty
+	l.dirty = nil // looking may add to it
+	for _, d := range list {
+		if l.now.Before(d.due()) {
+			l.dirty = append(l.dirty, d)
+			continue
+		}
 		l.look(d, false)
 	}
 }
+
+// due is when a directory may be looked at again: looking at one, however huge
+// it is and however often it changes, takes a tenth of the time at most.
+func (d *dir) due() time.Time { return d.readAt.Add(10 * d.cost) }
 
 // look reads a directory if it may have changed since it was last read.
 func (l *loop) look(d *dir, all bool) bool {
@@ -158,6 +171,7 @@ func (l *loop) look(d *dir, all bool) bool {
 	changed := d.dirty || !st.ModTime().Equal(d.mtime) || d.readAt.Sub(d.mtime) < racyTime
 	if changed {
 		d.dirty, d.mtime, d.readAt = false, st.ModTime(), time.Now()
+		defer func() { d.cost = min(time.Since(d.readAt), time.Second) }()
 		if d.depth < d.kind.Depth() {
 			l.lookInner(d)
 			return true
@@ -196,8 +210,9 @@ func (l *loop) names(d *dir, dirs bool) func(yield func(string) bool) {
 			return
 		}
 		defer f.Close()
-		for n := 0; n < namesMax; {
+		for n, all := 0, 0; n < namesMax && all < entriesMax; {
 			list, err := f.ReadDir(256)
+			all += len(list)
 			for _, e := range list {
 				if dirs && !e.IsDir() {
 					continue
@@ -215,7 +230,7 @@ func (l *loop) names(d *dir, dirs bool) func(yield func(string) bool) {
 				return
 			}
 		}
-		l.warnOnce(d, "", errors.New("too many names: only the first 10000 are looked at"))
+		l.warnOnce(d, "", errors.New("too many names: not all are looked at"))
 	}
 }
 
@@ -223,6 +238,9 @@ func (l *loop) names(d *dir, dirs bool) func(yield func(string) bool) {
 func (l *loop) warnOnce(d *dir, name string, err error) {
 	if d.warned[name] {
 		return
+	}
+	if len(d.warned) >= warnedMax {
+		clear(d.warned)
 	}
 	d.warned[name] = true
 	l.totals.refused++

@@ -347,9 +347,11 @@ func (l *loop) program(c *chain) *record.Program {
 	return p
 }
 
+func podKey(r Ref) string { return r.Namespace + "/" + r.Pod + "/" + r.UID }
+
 // limiter returns the rate limit that the chains of a pod share.
 func (l *loop) limiter(c *chain) *limiter {
-	key := c.ref.Namespace + "/" + c.ref.Pod + "/" + c.ref.UID
+	key := podKey(c.ref)
 	if lim, ok := l.limits[key]; ok {
 		return lim
 	}

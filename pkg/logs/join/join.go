@@ -88,6 +88,7 @@ type Joiner struct {
 	part  [parse.Streams]held // partial lines
 	multi [parse.Streams]held // lines of one multi-line record
 	state [parse.Streams]int  // of the rule
+	cut   [parse.Streams]bool // the next line goes on a record that was cut
 	rec   Record
 }
 
@@ -100,12 +101,14 @@ func New(max int, rule Rule, out Emitter) *Joiner {
 // Add takes the container's next line. It keeps no reference to its text.
 func (j *Joiner) Add(l *Line) {
 	p := &j.part[l.Stream]
-	if !p.open && !l.Partial && len(l.Text) <= j.max {
+	cutBefore := j.cut[l.Stream]
+	if !p.open && !l.Partial && len(l.Text) <= j.max && !cutBefore {
 		j.whole(l, false, false)
 		return
 	}
 	if !p.open {
-		p.start(l, 0, false)
+		p.start(l, 0, cutBefore)
+		j.cut[l.Stream] = false
 	} else {
 		p.add(l.Pos)
 	}
@@ -212,6 +215,20 @@ func (j *Joiner) Flush() {
 			j.emitMulti(s, false)
 		}
 		j.state[s] = 0
+	}
+}
+
+// Cut emits all that is held back to free its memory. A partial line goes on in
+// the stream's next record.
+func (j *Joiner) Cut() {
+	for s := range parse.Streams {
+		if p := &j.part[s]; p.open {
+			j.emitPart(p, s, true)
+			j.cut[s] = true
+		}
+		if j.multi[s].open {
+			j.emitMulti(s, false)
+		}
 	}
 }
 

@@ -112,6 +112,23 @@ func TestSafe(t *testing.T) {
 	}
 }
 
+func TestCut(t *testing.T) {
+	var c collect
+	j := New(100, nil, &c)
+	j.Add(line("oP a", 1, 0))
+	j.Add(line("eP x", 1, 10))
+	j.Cut()
+	if n, any := j.Holding(); any {
+		t.Errorf("holds %d bytes", n)
+	}
+	j.Add(line("oF b", 1, 20))
+	j.Add(line("oF c", 1, 30))
+	j.Add(line("eF y", 1, 40))
+	if got, want := c.texts(), []string{"o:a>", "e:x>", "o:<b", "o:c", "e:<y"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A cut within a line must not make reading start again within it.
 func TestSafeAtCut(t *testing.T) {
 	var c collect
