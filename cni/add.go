@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
 
 	"github.com/truesize/truesize/cni/link"
 	"github.com/truesize/truesize/cni/neigh"
@@ -85,7 +86,9 @@ type adding struct {
 	low    lower
 	mac    net.HardwareAddr // of the pod's interface, once it exists
 	index  int              // of the pod's interface, in the pod
-	up     bool             // whether it is
+	tuned  bool             // whether its sysctls are set
+	quiet  bool             // the kernel will not announce its addresses
+	up     bool             // whether it is up
 	result *current.Result
 }
 
@@ -99,7 +102,6 @@ func (a *adding) run() error {
 	if err := a.configure(); err != nil {
 		return err
 	}
-	a.announce()
 	a.rec.Phase = state.Ready
 	return asCNI("write the attachment's record", a.dir.Put(a.rec))
 }
@@ -239,7 +241,7 @@ func (a *adding) adoptAddressMAC() error {
 
 // stepOver gives the conflicting addresses back and remembers them.
 func (a *adding) stepOver(found *conflict) error {
-	a.up = false
+	a.up, a.tuned = false, false
 	if err := a.pod.Delete(a.key.IfName); err != nil {
 		return asCNI("remove the link of a conflicting address", err)
 	}
@@ -256,12 +258,17 @@ func (a *adding) configure() error {
 	if err := a.dir.Put(a.rec); err != nil {
 		return asCNI("write the attachment's record", err)
 	}
-	if err := a.setUp(); err != nil {
-		return err
-	}
 	if err := a.addAddresses(); err != nil {
 		return err
 	}
+	if err := a.setUp(); err != nil {
+		return err
+	}
+	a.announce()
+	if err := a.addRoutes(); err != nil {
+		return err
+	}
+	a.announce()
 	if err := a.addHostAccess(); err != nil {
 		return err
 	}
@@ -301,13 +308,22 @@ func (a *adding) finishResult() error {
 
 // announce tells the network who has the addresses now: neighbours may
 // remember an earlier holder. It is best effort: the pod works without.
+//
+// The kernel does it when an interface's MAC is set (arp_notify, ndisc_notify)
+// even to what it was. Closing a packet socket of our own would wait for all
+// processors to pass through the network code, up to some 15 ms; so that is
+// only for kernels that refuse. Setting the MAC drops the interface's
+// neighbours, permanent ones too: it comes before those are made.
 func (a *adding) announce() {
 	if len(a.rec.Prefixes) == 0 {
 		return
 	}
-	_ = a.pod.NS().Do(func() error {
-		return neigh.Announce(a.index, a.mac, addrsOf(a.rec.Prefixes))
-	})
+	l := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Index: a.index, Name: a.key.IfName}}
+	if a.quiet || a.pod.LinkSetHardwareAddr(l, a.mac) != nil {
+		_ = a.pod.NS().Do(func() error {
+			return neigh.Announce(a.index, a.mac, addrsOf(a.rec.Prefixes))
+		})
+	}
 }
 
 // requestedAddrs are the addresses that were asked for by address.

@@ -19,8 +19,8 @@ func (a *adding) setUp() error {
 	if a.up {
 		return nil
 	}
-	if err := a.pod.NS().Do(a.setSysctls); err != nil {
-		return asCNI("set the interface's sysctls", err)
+	if err := a.tune(); err != nil {
+		return err
 	}
 	l, err := a.pod.ByName(a.key.IfName)
 	if err != nil {
@@ -36,14 +36,25 @@ func (a *adding) setUp() error {
 	return nil
 }
 
+// tune sets the interface's sysctls, once.
+func (a *adding) tune() error {
+	if a.tuned {
+		return nil
+	}
+	a.tuned = true
+	return asCNI("set the interface's sysctls", a.pod.NS().Do(a.setSysctls))
+}
+
 // setSysctls runs in the pod's namespace. The kernel is to announce a later
 // change of MAC (the tuning plugin's, say), and to do IPv6 where it was
 // switched off and the pod has an IPv6 address.
 func (a *adding) setSysctls() error {
 	name := a.key.IfName
 	for _, key := range []string{"ipv4/conf/" + name + "/arp_notify", "ipv6/conf/" + name + "/ndisc_notify"} {
-		if err := link.SysctlHere(key, "1"); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-			return err
+		// Without IPv6 there is no ipv6 key; where /proc/sys is read-only we
+		// announce by ourselves.
+		if err := link.SysctlHere(key, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			a.quiet = true
 		}
 	}
 	if !hasIPv6(a.rec.Prefixes) {
@@ -70,8 +81,11 @@ func hasIPv6(ps []netip.Prefix) bool {
 	return false
 }
 
-// addAddresses configures the result's addresses and routes.
+// addAddresses configures the result's addresses.
 func (a *adding) addAddresses() error {
+	if err := a.tune(); err != nil {
+		return err
+	}
 	l := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Index: a.index, Name: a.key.IfName}}
 	for _, p := range a.rec.Prefixes {
 		n := ipNet(p)
@@ -85,6 +99,11 @@ func (a *adding) addAddresses() error {
 			return asCNI(fmt.Sprintf("add the address %s to %s", p, a.key.IfName), err)
 		}
 	}
+	return nil
+}
+
+// addRoutes configures the result's routes.
+func (a *adding) addRoutes() error {
 	for _, r := range a.result.Routes {
 		route := podRoute(r, a.index, a.rec.Gateways)
 		if err := a.pod.RouteAddEcmp(&route); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 )
 
 func main() {
+	// The program lives for milliseconds and uses a few megabytes.
+	debug.SetGCPercent(-1)
 	if e := run(); e != nil {
 		_ = e.Print()
 		os.Exit(1)

@@ -187,7 +187,17 @@ func (s *Store) last(i int) netip.Addr {
 // setLast is best effort: without it allocation starts at the range's start.
 func (s *Store) setLast(i int, a netip.Addr) {
 	path := filepath.Join(s.dir, fmt.Sprintf("%s%d", lastPrefix, i))
-	_ = os.WriteFile(path, []byte(a.String()), fileMode)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, fileMode)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	// Written in place: some file systems flush a file that was truncated to
+	// nothing or renamed over when it is closed, which takes milliseconds.
+	text := a.String()
+	if _, err := f.WriteAt([]byte(text), 0); err == nil {
+		_ = f.Truncate(int64(len(text)))
+	}
 }
 
 // Release frees every address of o and returns them. Addresses of other
