@@ -37,6 +37,7 @@ func GC(ctx context.Context, args *skel.CmdArgs) error {
 		note(c.releaseUnlisted())
 	}
 	note(c.sweepClaims(c.key.Network))
+	note(c.dir.Tidy(c.key.Network))
 	note(c.sweepShims())
 	if c.conf.delegated() {
 		note(c.delegateOptional("GC"))

@@ -152,6 +152,9 @@ func (c *engine) removePodLinks(rec *state.Attachment) error {
 	if ns.ID() == c.host.NS().ID() || known && (ns.ID() != netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno}) {
 		return nil
 	}
+	if !known && c.othersLink(rec.Key, ns.ID()) {
+		return nil
+	}
 	conn, err := link.Dial(ns)
 	if err != nil {
 		return err
@@ -171,6 +174,32 @@ func (c *engine) removePodLinks(rec *state.Attachment) error {
 		return nil
 	}
 	return conn.Delete(rec.IfName)
+}
+
+// othersLink reports whether the interface k.IfName of the namespace is
+// recorded as another attachment's: a late DEL came with a path that is a
+// younger container's by now.
+func (c *engine) othersLink(k state.Key, ns netns.ID) bool {
+	networks, err := c.dir.Networks()
+	if err != nil {
+		return false
+	}
+	for _, n := range networks {
+		keys, err := c.dir.List(n)
+		if err != nil {
+			return false
+		}
+		for _, other := range keys {
+			if other == k || other.IfName != k.IfName {
+				continue
+			}
+			rec, err := c.dir.Get(other)
+			if err == nil && c.thisBoot(rec) && (ns == netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno}) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // releaseAddresses gives the addresses back to where they came from.
