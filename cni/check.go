@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -15,7 +14,6 @@ import (
 	"github.com/truesize/truesize/cni/hostlocal"
 	"github.com/truesize/truesize/cni/link"
 	"github.com/truesize/truesize/cni/netns"
-	"github.com/truesize/truesize/cni/state"
 )
 
 // Check compares what is there with what ADD made and reported: the
@@ -192,31 +190,13 @@ func (c *call) checkHostAccess() error {
 		if _, ok := sourceFor(p, rec.Host.HostIPs); !ok {
 			continue
 		}
-		if err := c.checkHostRoute(l, rec, p.Addr()); err != nil {
-			return err
+		missing, err := c.missingWay(l, p.Addr())
+		if err != nil {
+			return asCNI("read the node's routes and neighbours", err)
+		}
+		if missing != "" {
+			return mismatch("the node has no %s for %s on %s", missing, p.Addr(), rec.Host.Link)
 		}
 	}
 	return nil
-}
-
-func (c *call) checkHostRoute(l netlink.Link, rec *state.Attachment, a netip.Addr) error {
-	dst := ipNet(netip.PrefixFrom(a, a.BitLen()))
-	routes, err := c.host.RouteListFiltered(family(a), &netlink.Route{LinkIndex: l.Attrs().Index, Dst: &dst},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
-	if err != nil {
-		return asCNI("read the node's routes", err)
-	}
-	if len(routes) == 0 {
-		return mismatch("the node has no route to %s on %s", a, rec.Host.Link)
-	}
-	neighs, err := c.host.NeighList(l.Attrs().Index, family(a))
-	if err != nil {
-		return asCNI("read the node's neighbours", err)
-	}
-	for _, n := range neighs {
-		if n.IP.Equal(a.AsSlice()) && n.State&netlink.NUD_PERMANENT != 0 {
-			return nil
-		}
-	}
-	return mismatch("the node has no neighbour %s on %s", a, rec.Host.Link)
 }

@@ -56,8 +56,11 @@ func (a *adding) allocate() error {
 		return asCNI("open the address store", err)
 	}
 	defer store.Close()
-	if err := a.sweepBoot(store); err != nil {
+	if err := a.sweepBoot(a.key.Network, store); err != nil {
 		return asCNI("release the addresses of an earlier boot", err)
+	}
+	if err := a.notePool(local); err != nil {
+		return asCNI("write the pool's description", err)
 	}
 	req, err := a.request(local)
 	if err != nil {

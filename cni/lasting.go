@@ -41,8 +41,8 @@ func stickyName(pod state.Pod, ifname string) string {
 	return pod.Namespace + "/" + pod.Name + "/" + ifname
 }
 
-func (c *call) networkFile(name string) string {
-	return filepath.Join(c.dir.NetworkDir(c.key.Network), name)
+func (c *engine) networkFile(network, name string) string {
+	return filepath.Join(c.dir.NetworkDir(network), name)
 }
 
 // readSticky returns the addresses kept for this pod, and those for others.
@@ -50,7 +50,7 @@ func (c *call) readSticky() (own []netip.Addr, others map[netip.Addr]bool, err e
 	if c.conf.Sticky == 0 {
 		return nil, nil, nil
 	}
-	entries, err := readMap[stickyEntry](c.networkFile(stickyFile))
+	entries, err := readMap[stickyEntry](c.networkFile(c.key.Network, stickyFile))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +102,7 @@ func (c *engine) touchSticky(rec *state.Attachment, now time.Time) error {
 
 // changeSticky changes the entries and drops those that are over.
 func (c *call) changeSticky(change func(map[string]stickyEntry)) error {
-	path := c.networkFile(stickyFile)
+	path := c.networkFile(c.key.Network, stickyFile)
 	entries, err := readMap[stickyEntry](path)
 	if err != nil {
 		return err
@@ -117,12 +117,12 @@ func (c *call) changeSticky(change func(map[string]stickyEntry)) error {
 }
 
 // unholdSticky starts the time of the entries whose holders are gone.
-func (c *call) unholdSticky(freed []netip.Addr) error {
+func (c *engine) unholdSticky(network string, freed []netip.Addr) error {
 	gone := map[netip.Addr]bool{}
 	for _, a := range freed {
 		gone[a] = true
 	}
-	path := c.networkFile(stickyFile)
+	path := c.networkFile(network, stickyFile)
 	entries, err := readMap[stickyEntry](path)
 	if err != nil || len(entries) == 0 {
 		return err
@@ -147,7 +147,7 @@ type conflictEntry struct {
 // readConflicts returns the addresses known to be other hosts'.
 func (c *call) readConflicts() (map[netip.Addr]bool, error) {
 	never := map[netip.Addr]bool{}
-	entries, err := readMap[conflictEntry](c.networkFile(conflictFile))
+	entries, err := readMap[conflictEntry](c.networkFile(c.key.Network, conflictFile))
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (c *call) noteConflict(found *conflict) error {
 		return err
 	}
 	defer store.Close()
-	path := c.networkFile(conflictFile)
+	path := c.networkFile(c.key.Network, conflictFile)
 	entries, err := readMap[conflictEntry](path)
 	if err != nil {
 		return err
@@ -188,8 +188,8 @@ func (c *call) noteConflict(found *conflict) error {
 // containers are gone, and a runtime that lost its own state in the crash
 // would never say so. The first use of a network sweeps nothing: reservations
 // of the reference plugin's running pods may be there.
-func (c *call) sweepBoot(store *hostlocal.Store) error {
-	path := c.networkFile(bootFile)
+func (c *engine) sweepBoot(network string, store *hostlocal.Store) error {
+	path := c.networkFile(network, bootFile)
 	seen, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -200,7 +200,7 @@ func (c *call) sweepBoot(store *hostlocal.Store) error {
 	if len(seen) > 0 {
 		freed, err := store.SweepBoot(state.BootTime())
 		if err == nil && len(freed) > 0 {
-			err = c.unholdSticky(freed)
+			err = c.unholdSticky(network, freed)
 		}
 		if err != nil {
 			return err

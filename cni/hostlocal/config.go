@@ -11,6 +11,7 @@
 package hostlocal
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -279,4 +280,52 @@ func (s RangeSet) String() string {
 		out += r.String()
 	}
 	return out
+}
+
+// Size is the number of addresses of the range that can be allocated, at most
+// 2^62.
+func (r Range) Size() uint64 {
+	start, end := r.Start.As16(), r.End.As16()
+	if [8]byte(start[:8]) != [8]byte(end[:8]) {
+		return 1 << 62
+	}
+	n := binary.BigEndian.Uint64(end[8:]) - binary.BigEndian.Uint64(start[8:])
+	if n >= 1<<62 {
+		return 1 << 62
+	}
+	n++
+	if r.Contains(r.Gateway) {
+		n--
+	}
+	return n
+}
+
+// Usage is how many addresses of some pools are reserved and how many are not.
+type Usage struct{ InUse, Free uint64 }
+
+// Usage counts, for IPv4 (index 0) and IPv6 (index 1), the sets' addresses.
+func (s *Store) Usage(sets []RangeSet) ([2]Usage, error) {
+	var u [2]Usage
+	owners, _, err := s.Reserved()
+	if err != nil {
+		return u, err
+	}
+	for _, set := range sets {
+		size, used := uint64(0), uint64(0)
+		for _, r := range set {
+			size = min(size+r.Size(), 1<<62)
+		}
+		for a := range owners {
+			if _, ok := set.Find(a); ok {
+				used++
+			}
+		}
+		f := 0
+		if set[0].Start.Is6() {
+			f = 1
+		}
+		u[f].InUse += used
+		u[f].Free += size - min(size, used)
+	}
+	return u, nil
 }
