@@ -123,10 +123,11 @@ func (c *call) checkAddresses(l netlink.Link, res *current.Result) error {
 	return nil
 }
 
-// checkRoute looks for a route to the destination in its table.
+// checkRoute looks for a route to the destination: in the table the result
+// names, else in any, since the sbr plugin moves routes to tables of its own.
 func (c *call) checkRoute(r *types.Route) error {
 	dst := r.Dst
-	filter, mask := &netlink.Route{Dst: &dst, Table: 254}, uint64(netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	filter, mask := &netlink.Route{Dst: &dst}, uint64(netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
 	if r.Table != nil {
 		filter.Table = *r.Table
 	}

@@ -92,7 +92,7 @@ func readNames(dir string) ([]string, error) {
 var ErrClaimed = errors.New("the address belongs to another attachment of this node")
 
 // Claim notes that k has the address a. A claim whose attachment is no longer
-// recorded is taken over.
+// recorded, or is of an earlier boot, is taken over.
 func (d *Dir) Claim(k Key, a netip.Addr) error {
 	path := d.claimPath(k.Network, a)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -113,12 +113,21 @@ func (d *Dir) Claim(k Key, a netip.Addr) error {
 		if holder == k.fileName() {
 			return nil
 		}
-		if _, err := os.Lstat(filepath.Join(d.Run, "attachments", k.Network, holder)); err == nil {
+		if d.alive(k.Network, holder) {
 			return fmt.Errorf("%w: %s is %s's", ErrClaimed, a, holder)
 		}
 		os.Remove(path)
 	}
 	return fmt.Errorf("%w: %s", ErrClaimed, a)
+}
+
+// alive reports whether holder is recorded and of this boot.
+func (d *Dir) alive(network, holder string) bool {
+	a, err := readRecord(filepath.Join(d.Run, "attachments", network, holder))
+	if err != nil {
+		return !errors.Is(err, ErrNotFound)
+	}
+	return a.BootID == d.BootID
 }
 
 // Claimed reports whether k is the attachment that has the address a.
