@@ -66,6 +66,8 @@ type node struct {
 	conf   map[string]any
 	plugin string
 	path   string // CNI_PATH
+
+	network string // name of the network, where a test looks for leftovers
 }
 
 // newNode joins a node with the addresses to the LAN. Its configuration is
@@ -76,7 +78,7 @@ func newNode(t testing.TB, lan *nettest.LAN, name string, subnets []string, pref
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Host: lan.Host(name, prefixes...), t: t, dir: t.TempDir(), plugin: plugin}
+	n := &node{Host: lan.Host(name, prefixes...), t: t, dir: t.TempDir(), plugin: plugin, network: "lan"}
 	n.path = filepath.Dir(plugin)
 	n.conf = map[string]any{
 		"cniVersion": "1.1.0", "name": "lan", "type": "truesize-macvlan", "master": "eth0",

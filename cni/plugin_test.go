@@ -174,7 +174,7 @@ func hosts(pods []*pod) []*nettest.Host {
 // address.
 func wantNoFiles(t *testing.T, n *node) {
 	t.Helper()
-	for _, dir := range []string{"run/attachments", "run/addresses", "run/locks/lan", "run/links", "state/leases"} {
+	for _, dir := range []string{"run/attachments", "run/addresses", "run/locks/" + n.network, "run/links", "state/leases"} {
 		_ = filepath.WalkDir(filepath.Join(n.dir, dir), func(path string, d os.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				t.Errorf("a file is left: %s", path)
@@ -190,7 +190,7 @@ func wantNoFiles(t *testing.T, n *node) {
 // reservations lists the reserved addresses of the node's pools.
 func reservations(t testing.TB, n *node) []string {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(n.dir, "ipam", "lan"))
+	entries, err := os.ReadDir(filepath.Join(n.dir, "ipam", n.network))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package cni_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -123,7 +124,9 @@ func TestConflist(t *testing.T) {
 		merge(n.conf["ipam"].(map[string]any), "routes", []any{map[string]any{"dst": "0.0.0.0/0"}}))
 	delete(first, "cniVersion")
 	delete(first, "name")
-	list := map[string]any{"cniVersion": "1.1.0", "name": "lan", "plugins": []any{first,
+	// cnitool keeps its cache in one place for all; the name is ours alone.
+	n.network = fmt.Sprintf("ts-cni-%d", os.Getpid())
+	list := map[string]any{"cniVersion": "1.1.0", "name": n.network, "plugins": []any{first,
 		map[string]any{"type": "tuning", "sysctl": map[string]any{"net.ipv4.conf.IFNAME.arp_announce": "2"}, "mac": "02:00:00:00:00:33"},
 		map[string]any{"type": "sbr"}}}
 	data, _ := json.Marshal(list)
@@ -131,13 +134,14 @@ func TestConflist(t *testing.T) {
 	must(os.WriteFile(filepath.Join(confDir, "10-lan.conflist"), data, 0o600))
 	p := newPod(t, "unused")
 	run := func(verb string) ([]byte, error) {
-		cmd := exec.Command(cnitool, verb, "lan", p.Path)
+		cmd := exec.Command(cnitool, verb, n.network, p.Path)
 		cmd.Env = append(os.Environ(), "NETCONFPATH="+confDir, "CNI_PATH="+filepath.Dir(n.plugin)+":"+tools)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := n.Run(cmd)
 		return out.Bytes(), err
 	}
+	t.Cleanup(func() { _, _ = run("del") })
 	for _, verb := range []string{"status", "add", "check"} {
 		if out, err := run(verb); err != nil {
 			t.Fatalf("cnitool %s: %v: %s", verb, err, out)
@@ -148,7 +152,7 @@ func TestConflist(t *testing.T) {
 	}
 	p.Serve(t, ":80")
 	vm.WantSeen(t, "10.9.0.2:80", "10.9.0.240")
-	for _, verb := range []string{"gc", "del", "del"} {
+	for _, verb := range []string{"del", "gc", "del"} {
 		if out, err := run(verb); err != nil {
 			t.Fatalf("cnitool %s: %v: %s", verb, err, out)
 		}
