@@ -83,14 +83,13 @@ func TestKilled(t *testing.T) {
 	span := callTime(t, n, conf)
 	const width = 8
 	slots := make([]*pod, width)
-	for i := range slots {
-		slots[i] = newPod(t, fmt.Sprintf("slot%d", i)).named("default", fmt.Sprintf("web-%d", i))
-	}
+	var all []*pod
 	killed := 0
 	for round := 0; killed < kills; round++ {
-		for i, p := range slots {
-			p.id = fmt.Sprintf("r%d-%d", round, i)
+		for i := range slots {
+			slots[i] = newPod(t, fmt.Sprintf("r%d-%d", round, i)).named("default", fmt.Sprintf("web-%d", i))
 		}
+		all = append(all, slots...)
 		for _, verb := range []string{"ADD", "DEL"} {
 			var mu sync.Mutex
 			each(slots, func(p *pod) {
@@ -118,11 +117,15 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("after GC the addresses %v are reserved, want those of one pod, %v", got, r.IPs)
 			}
 			n.del(keep, conf)
-			wantNothingLeft(t, n, slots...)
+			wantNothingLeft(t, n, all...)
+			for _, p := range all {
+				p.Destroy()
+			}
+			all = nil
 		}
 	}
 	gc(t, n, conf)
-	wantNothingLeft(t, n, slots...)
+	wantNothingLeft(t, n, all...)
 	t.Logf("%d calls killed", killed)
 }
 

@@ -39,7 +39,8 @@ type Host struct {
 	Path string
 	NS   *netns.NS
 	Conn *link.Conn
-	gone bool
+	gone bool // its name is
+	shut bool // our descriptors are
 }
 
 var count atomic.Int64
@@ -59,9 +60,7 @@ func NewHost(t testing.TB, name string) *Host {
 	must(t, err)
 	h := &Host{t: t, Path: path, NS: ns, Conn: conn}
 	t.Cleanup(func() {
-		h.Conn.Close()
-		h.NS.Close()
-		h.Remove()
+		h.Destroy()
 		os.Remove(dir) // when it was the last
 	})
 	lo, err := conn.ByName("lo")
@@ -82,8 +81,11 @@ func (h *Host) Remove() {
 
 // Destroy ends the namespace: its name goes, and our descriptors.
 func (h *Host) Destroy() {
-	h.Conn.Close()
-	h.NS.Close()
+	if !h.shut {
+		h.shut = true
+		h.Conn.Close()
+		h.NS.Close()
+	}
 	h.Remove()
 }
 
