@@ -138,7 +138,7 @@ func (a *adding) execIPAM() error {
 // claim makes the addresses this attachment's on the node.
 func (a *adding) claim() error {
 	for _, p := range a.rec.Prefixes {
-		if err := a.dir.Claim(a.key, p.Addr()); err != nil {
+		if err := a.dir.Claim(a.key, p.Addr(), a.conf.inProcess()); err != nil {
 			return asCNI("claim the address", err)
 		}
 	}

@@ -93,7 +93,9 @@ var ErrClaimed = errors.New("the address belongs to another attachment of this n
 
 // Claim notes that k has the address a. A claim whose attachment is no longer
 // recorded, or is of an earlier boot, is taken over.
-func (d *Dir) Claim(k Key, a netip.Addr) error {
+// With owned the caller knows that a is k's, because it holds a reservation
+// that nobody else can have; a claim left by another is then a killed call's.
+func (d *Dir) Claim(k Key, a netip.Addr, owned bool) error {
 	path := d.claimPath(k.Network, a)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("claim address: %w", err)
@@ -113,7 +115,7 @@ func (d *Dir) Claim(k Key, a netip.Addr) error {
 		if holder == k.fileName() {
 			return nil
 		}
-		if d.alive(k.Network, holder) {
+		if !owned && d.alive(k.Network, holder) {
 			return fmt.Errorf("%w: %s is %s's", ErrClaimed, a, holder)
 		}
 		os.Remove(path)

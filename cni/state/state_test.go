@@ -88,7 +88,7 @@ func TestClaims(t *testing.T) {
 	}
 	claim := func(k Key, want error) {
 		t.Helper()
-		if err := d.Claim(k, a); !errors.Is(err, want) {
+		if err := d.Claim(k, a, false); !errors.Is(err, want) {
 			t.Errorf("claim by %s: %v, want %v", k, err, want)
 		}
 	}
@@ -96,6 +96,12 @@ func TestClaims(t *testing.T) {
 	claim(key, nil)
 	claim(key, nil)
 	claim(other, ErrClaimed)
+	if err := d.Claim(other, a, true); err != nil || !d.Claimed(other, a) {
+		t.Errorf("an owner's claim: %v", err)
+	}
+	if err := d.Claim(key, a, true); err != nil {
+		t.Error(err)
+	}
 	d.Unclaim(other, a)
 	if !d.Claimed(key, a) {
 		t.Error("another ended the claim")
