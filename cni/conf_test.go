@@ -1,13 +1,19 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/truesize/truesize/cni/hostlocal"
 	"github.com/truesize/truesize/cni/state"
 )
 
@@ -96,4 +102,48 @@ func TestParseResolvConf(t *testing.T) {
 func FuzzParseResolvConf(f *testing.F) {
 	f.Add([]byte("nameserver 10.0.0.1\nsearch a b\n"))
 	f.Fuzz(func(_ *testing.T, b []byte) { parseResolvConf(b) })
+}
+
+// TestShippedConflists: every file of deploy/cni is one the plugin accepts.
+func TestShippedConflists(t *testing.T) {
+	files, err := filepath.Glob("../deploy/cni/*.conflist")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list struct {
+			CNIVersion, Name string
+			Plugins          []map[string]any
+		}
+		if err := json.Unmarshal(data, &list); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for _, p := range list.Plugins {
+			known := map[string]bool{"type": true, "capabilities": true, "ipam": true}
+			ct := reflect.TypeFor[Conf]()
+			for i := range ct.NumField() {
+				name, _, _ := strings.Cut(ct.Field(i).Tag.Get("json"), ",")
+				known[name] = true
+			}
+			for k := range p {
+				if !known[k] {
+					t.Errorf("%s: the key %s means nothing", f, k)
+				}
+			}
+			p["cniVersion"], p["name"] = list.CNIVersion, list.Name
+			stdin, _ := json.Marshal(p)
+			c, err := ParseConf(stdin, "")
+			if err != nil {
+				t.Errorf("%s: %v", f, err)
+			} else if c.inProcess() {
+				if _, err := hostlocal.ParseConfig(stdin, nil); err != nil {
+					t.Errorf("%s: %v", f, err)
+				}
+			}
+		}
+	}
 }
