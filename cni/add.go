@@ -60,7 +60,7 @@ func Add(ctx context.Context, args *skel.CmdArgs, emit func(types.Result, string
 func (c *call) clearEarlier() error {
 	rec, err := c.dir.Get(c.key)
 	if errors.Is(err, state.ErrNotFound) {
-		return nil
+		return c.mustBeFree()
 	}
 	if err == nil && rec.Phase == state.Ready && rec.BootID == c.dir.BootID && sameNetns(rec, c.pod) {
 		if _, lerr := c.pod.ByName(c.key.IfName); lerr == nil {
@@ -71,6 +71,19 @@ func (c *call) clearEarlier() error {
 		rec = c.unknown()
 	}
 	return asCNI("take back what an interrupted call left", c.takeBack(rec))
+}
+
+// mustBeFree refuses an interface that exists and that no record knows:
+// another plugin's, or ours from before the records were lost.
+func (c *call) mustBeFree() error {
+	_, err := c.pod.ByName(c.key.IfName)
+	switch {
+	case errors.Is(err, link.ErrNotFound):
+		return nil
+	case err == nil:
+		return fail(codeAttached, fmt.Sprintf("the container has an interface %s already; call DEL first", c.key.IfName), nil)
+	}
+	return asCNI("look at the container's interfaces", err)
 }
 
 // sameNetns reports whether rec is of the namespace that conn is in.

@@ -56,7 +56,6 @@ func codeOf(err error) uint {
 		{hostlocal.ErrTaken, types.ErrTryAgainLater},
 		{state.ErrClaimed, types.ErrTryAgainLater},
 		{hostlocal.ErrNotInRange, types.ErrInvalidNetworkConfig},
-		{hostlocal.ErrDuplicate, codeAttached},
 		{link.ErrNotFound, types.ErrInvalidNetworkConfig},
 		{link.ErrMasterBusy, types.ErrInvalidNetworkConfig},
 		{link.ErrUnsupported, types.ErrInvalidNetworkConfig},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -22,6 +23,9 @@ import (
 func main() {
 	// The program lives for milliseconds and uses a few megabytes.
 	debug.SetGCPercent(-1)
+	// Its work is one chain of system calls; a second processor of the Go
+	// runtime would only be woken and put to sleep.
+	runtime.GOMAXPROCS(1)
 	if e := run(); e != nil {
 		_ = e.Print()
 		os.Exit(1)

@@ -14,8 +14,6 @@ var (
 	// ErrNotInRange says that a requested address is in no range, or is a
 	// gateway's.
 	ErrNotInRange = errors.New("the requested address cannot be allocated")
-	// ErrDuplicate says that the container and interface have an address.
-	ErrDuplicate = errors.New("the container already has an address on this interface")
 )
 
 // A Request is what one container wants.
@@ -34,18 +32,14 @@ type Allocation struct {
 }
 
 // Allocate reserves an address of each set for the request's owner, or none
-// and an error.
+// and an error. It goes by the names of the reservations and reads those only
+// that are in its way: a node has hundreds.
 func (s *Store) Allocate(sets []RangeSet, req Request) (_ []Allocation, err error) {
-	owners, _, err := s.Reserved()
+	taken, err := s.taken()
 	if err != nil {
 		return nil, err
 	}
-	for a, o := range owners {
-		if o.holds(req.Owner) {
-			return nil, fmt.Errorf("%w: %s", ErrDuplicate, a)
-		}
-	}
-	p := picker{owners: owners, released: s.released(), req: req}
+	p := picker{taken: taken, holder: s.holder, released: s.released(), req: req}
 	var got []Allocation
 	defer func() {
 		if err != nil {
@@ -57,6 +51,13 @@ func (s *Store) Allocate(sets []RangeSet, req Request) (_ []Allocation, err erro
 	wanted := append([]netip.Addr(nil), req.Requested...)
 	for i, set := range sets {
 		a, r, err := p.pick(set, s.last(i), &wanted)
+		if errors.Is(err, ErrExhausted) {
+			// Damaged reservations may be what uses the pool up.
+			if err := s.repairTaken(p.taken); err != nil {
+				return nil, err
+			}
+			a, r, err = p.pick(set, s.last(i), &wanted)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -72,9 +73,10 @@ func (s *Store) Allocate(sets []RangeSet, req Request) (_ []Allocation, err erro
 	return got, nil
 }
 
-// picker chooses addresses; it changes nothing.
+// picker chooses addresses.
 type picker struct {
-	owners   map[netip.Addr]Owner
+	taken    map[netip.Addr]bool
+	holder   func(netip.Addr) (Owner, bool) // of a taken address
 	released map[netip.Addr]int64
 	req      Request
 }
@@ -105,8 +107,10 @@ func (p *picker) check(a netip.Addr, r Range) error {
 	if a == r.Gateway {
 		return fmt.Errorf("%w: %s is the gateway of %s", ErrNotInRange, a, r.Subnet)
 	}
-	if o, ok := p.owners[a]; ok {
-		return fmt.Errorf("%w: %s is held by container %.13s", ErrTaken, a, o.ID)
+	if p.taken[a] {
+		if o, ok := p.holder(a); ok {
+			return fmt.Errorf("%w: %s is held by container %.13s", ErrTaken, a, o.ID)
+		}
 	}
 	if p.req.Never[a] {
 		return fmt.Errorf("%w: %s is held by another host of the network", ErrTaken, a)
@@ -123,13 +127,13 @@ func (p *picker) next(set RangeSet, last netip.Addr) (netip.Addr, Range, bool) {
 	w := walk{set: set}
 	w.start(last)
 	// Among so many addresses one is unused, if the set is large enough.
-	limit := len(p.owners) + len(p.released) + len(p.req.Avoid) + len(p.req.Never) + len(set) + 1
+	limit := len(p.taken) + len(p.released) + len(p.req.Avoid) + len(p.req.Never) + len(set) + 1
 	for range limit {
 		a, r, ok := w.next()
 		if !ok {
 			break
 		}
-		if p.check(a, r) != nil {
+		if a == r.Gateway || p.taken[a] || p.req.Never[a] {
 			continue
 		}
 		if _, used := p.released[a]; !used && !p.req.Avoid[a] {
@@ -198,7 +202,10 @@ func (s *Store) Available(sets []RangeSet, never map[netip.Addr]bool) error {
 	if err != nil {
 		return err
 	}
-	p := picker{owners: owners, req: Request{Never: never}}
+	p := picker{taken: map[netip.Addr]bool{}, req: Request{Never: never}}
+	for a := range owners {
+		p.taken[a] = true
+	}
 	for i, set := range sets {
 		if _, _, ok := p.next(set, s.last(i)); !ok {
 			return fmt.Errorf("%w in %s", ErrExhausted, set)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -36,8 +35,19 @@ func (o Owner) holds(want Owner) bool {
 	return o.ID == want.ID && (o.IfName == "" || o.IfName == want.IfName)
 }
 
-// validID is the CNI specification's rule for container ids.
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.\-]*$`)
+// validID is the CNI specification's rule for container ids: a letter or
+// digit, then letters, digits, '_', '.' and '-'.
+func validID(id string) bool {
+	for i, c := range []byte(id) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && (c == '_' || c == '.' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return id != ""
+}
 
 // A Store is one network's directory, with its lock held.
 type Store struct {
@@ -119,6 +129,44 @@ func (s *Store) Reserved() (owners map[netip.Addr]Owner, repaired int, err error
 	return owners, repaired, nil
 }
 
+// taken lists the addresses that have a reservation, by its name alone.
+func (s *Store) taken() (map[netip.Addr]bool, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	taken := make(map[netip.Addr]bool, len(names))
+	for _, n := range names {
+		if a, err := netip.ParseAddr(n); err == nil && a.Zone() == "" {
+			taken[a.Unmap()] = true
+		}
+	}
+	return taken, nil
+}
+
+// repairTaken removes damaged reservations, from taken too.
+func (s *Store) repairTaken(taken map[netip.Addr]bool) error {
+	owners, _, err := s.Reserved()
+	if err != nil {
+		return err
+	}
+	for a := range taken {
+		if _, ok := owners[a]; !ok {
+			delete(taken, a)
+		}
+	}
+	return nil
+}
+
+// holder reads one reservation; false if it is damaged or gone.
+func (s *Store) holder(a netip.Addr) (Owner, bool) {
+	data, err := readSmall(filepath.Join(s.dir, a.String()))
+	if err != nil {
+		return Owner{}, false
+	}
+	return parseOwner(data)
+}
+
 func (s *Store) names() ([]string, error) {
 	d, err := os.Open(s.dir)
 	if err != nil {
@@ -146,7 +194,7 @@ func readSmall(path string) ([]byte, error) {
 func parseOwner(data []byte) (Owner, bool) {
 	id, ifname, _ := strings.Cut(strings.TrimSpace(string(data)), lineBreak)
 	o := Owner{ID: strings.TrimSpace(id), IfName: strings.TrimSpace(ifname)}
-	return o, validID.MatchString(o.ID)
+	return o, validID(o.ID)
 }
 
 // reserve writes the reservation of a. A process killed here leaves the whole

@@ -23,6 +23,7 @@ type NS struct {
 	f    *os.File
 	path string
 	id   ID
+	here bool // it is the namespace of the goroutines that use it
 }
 
 // An ID is a namespace's identity while it exists: device and inode of nsfs.
@@ -47,8 +48,19 @@ func Open(path string) (*NS, error) {
 	return ns, nil
 }
 
-// Current opens the namespace of the calling thread.
+// Current opens the namespace of the calling goroutine's thread. Do of what it
+// returns calls its function in place; so it is for goroutines that are always
+// in this namespace: all of a program that leaves it by Do only, or one that
+// is locked to a thread elsewhere.
 func Current() (*NS, error) {
+	ns, err := current()
+	if err == nil {
+		ns.here = true
+	}
+	return ns, err
+}
+
+func current() (*NS, error) {
 	return Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 }
 
@@ -80,8 +92,11 @@ func (n *NS) ID() ID { return n.id }
 // Do calls f on a thread that is in the namespace. Sockets made by f stay in
 // it; goroutines started by f are not in it.
 func (n *NS) Do(f func() error) error {
+	if n.here {
+		return f()
+	}
 	runtime.LockOSThread()
-	home, err := Current()
+	home, err := current()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return err
