@@ -3,8 +3,8 @@
 //
 // It is strict: a key it does not know, a key that is there twice and a value
 // that does not fit are errors that name the key and the line, and every error
-// is reported at once. docs/configuration.md lists the keys. It imports
-// nothing of Truesize.
+// is reported at once. docs/configuration.md lists the keys. Of
+// Truesize it imports pkg/inject, for its table of variables.
 package config
 
 import (
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/truesize/truesize/pkg/inject"
 )
 
 // A Config is the agent's configuration. The comments give the YAML keys.
@@ -35,6 +37,7 @@ type Config struct {
 	View     bool            // inject.view
 	Shim     bool            // inject.shim
 	NumCPUs  bool            // inject.numCPUs
+	Env      map[string]bool // inject.env: which of inject.Variables are set
 
 	ViewBinary string        // view.binary: a path, or a name on PATH
 	Freshness  time.Duration // view.freshness: how old a file's content may be
@@ -42,6 +45,10 @@ type Config struct {
 
 // Default returns the configuration of an empty file.
 func Default() Config {
+	env := make(map[string]bool)
+	for _, v := range inject.Variables() {
+		env[v.Name] = v.Default
+	}
 	return Config{
 		RunDir:         "/run/truesize",
 		StateDir:       "/var/lib/truesize",
@@ -55,6 +62,7 @@ func Default() Config {
 		View:           true,
 		Shim:           true,
 		NumCPUs:        true,
+		Env:            env,
 		ViewBinary:     "truesize-viewd",
 		Freshness:      50 * time.Millisecond,
 	}

@@ -1,5 +1,7 @@
 package config
 
+import "github.com/truesize/truesize/pkg/inject"
+
 // A Setting is one value of the configuration, wherever it comes from.
 type Setting struct {
 	Key  string // in the file, as a path
@@ -13,7 +15,7 @@ type Setting struct {
 
 // Settings returns the table of every value there is.
 func Settings() []Setting {
-	return []Setting{
+	settings := []Setting{
 		{Key: "runDir", Env: "TRUESIZE_RUN_DIR", Flag: "run-dir", Help: "directory of run-time state",
 			set: one(func(c *Config, v string) (err error) { c.RunDir, err = absolute(v); return })},
 		{Key: "stateDir", Env: "TRUESIZE_STATE_DIR", Flag: "state-dir", Help: "directory of what outlives a reboot",
@@ -47,6 +49,20 @@ func Settings() []Setting {
 		{Key: "view.freshness", Env: "TRUESIZE_VIEW_FRESHNESS", Help: "how old the content of a file may be, for example 50ms",
 			set: one(func(c *Config, v string) (err error) { c.Freshness, err = freshness(v); return })},
 	}
+	return append(settings, variables()...)
+}
+
+// variables returns the switches of the variables that can be injected.
+func variables() []Setting {
+	var settings []Setting
+	for _, v := range inject.Variables() {
+		settings = append(settings, Setting{
+			Key: "inject.env." + v.Name, Env: "TRUESIZE_INJECT_ENV_" + v.Name,
+			Help: "set " + v.Name + " (" + v.Help + ")",
+			set:  one(func(c *Config, s string) (err error) { c.Env[v.Name], err = boolean(s); return }),
+		})
+	}
+	return settings
 }
 
 // one adapts a setter of one value.

@@ -37,15 +37,16 @@ type Reason string
 const (
 	ViewSilent  Reason = "view-silent"
 	ShimMissing Reason = "shim-missing"
+	PageMissing Reason = "page-missing"
 	OwnMount    Reason = "own-mount"
 	NoBase      Reason = "no-base-mount"
 )
 
 // Reasons returns every reason there is, for metrics that begin at zero.
-func Reasons() []Reason { return []Reason{ViewSilent, ShimMissing, OwnMount, NoBase} }
+func Reasons() []Reason { return []Reason{ViewSilent, ShimMissing, PageMissing, OwnMount, NoBase} }
 
-// An Omission is a part that was left out of an injection: a path, "view" or
-// "shim".
+// An Omission is a part that was left out of an injection: a path, "view",
+// "shim" or "size page".
 type Omission struct {
 	What string
 	Why  Reason
@@ -58,6 +59,8 @@ func (o Omission) String() string {
 		return o.What + " left out: truesize-viewd did not answer when the container was created"
 	case ShimMissing:
 		return o.What + " left out: its object was not installed when the container was created"
+	case PageMissing:
+		return o.What + " left out: it could not be written when the container was created; the shim answers by NUM_CPUS"
 	case OwnMount:
 		return o.What + " left out: the container has a mount of its own there"
 	case NoBase:

@@ -101,13 +101,14 @@ func newBench(t *testing.T, edits ...func(*Config)) *bench {
 	}
 	b := &bench{dir: dir, kernel: newFakeKernel(), view: &fakeView{dir: dir}, observer: &fakeObserver{errors: make(map[string]int)}}
 	cfg := Config{
-		Registry: dir, Kernel: b.kernel, View: b.view, Via: "nri", BootID: bootID, Observer: b.observer,
+		Registry: dir, Kernel: b.kernel, View: b.view, Via: "nri", PossibleCPUs: 16, BootID: bootID, Observer: b.observer,
 		ShimPresent: func() bool { return true },
 		Inject: inject.Config{
 			Namespaces: inject.Namespaces{Exclude: []string{"kube-system"}},
 			View:       true, Shim: true, NumCPUs: true,
 			ViewDir: "/run/truesize/view", Files: inject.Files(),
 			ShimSource: "/shim.so", ShimTarget: inject.ShimTarget("0a1b2c3d4e5f"),
+			PageTarget: registry.SizePagePath,
 		},
 	}
 	for _, edit := range edits {

@@ -63,8 +63,8 @@ type Observer interface {
 	Warnings(n int)
 }
 
-// Config is what a [Manager] works with. Every field but ShimPresent and Log
-// is needed.
+// Config is what a [Manager] works with. Every field but ShimPresent,
+// PossibleCPUs and Log is needed.
 type Config struct {
 	Registry *registry.Dir
 	Kernel   Kernel
@@ -72,6 +72,9 @@ type Config struct {
 	Inject   inject.Config
 	// ShimPresent reports whether the shim's object is installed; nil is no.
 	ShimPresent func() bool
+	// PossibleCPUs is the number of CPUs the node can ever have, 0 when it is
+	// not known.
+	PossibleCPUs int
 	// FromRequests is the admin's opt-in of that name.
 	FromRequests bool
 	// Via marks the entries that are ours in the registry.
@@ -129,21 +132,49 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 // register plans and writes the entry, and plans again without what turns out
 // not to work.
 func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) inject.Adjustment {
-	st := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
-	adj := m.plan(s, c, st)
-	err := m.put(c)
-	if err == nil && len(adj.Views) > 0 {
-		if err = m.cfg.View.Check(ctx, s.ID, adj.Views); err != nil {
-			m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", s.ID)
+	hoped := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
+	hoped.SizePage, _ = m.cfg.Registry.SizePageFile(s.ID) // fails for bad ids only
+	adj := m.plan(s, c, hoped)
+	st := hoped
+	if m.put(c) != nil {
+		st.ViewAnswers, st.SizePage = false, ""
+	} else {
+		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
+		if m.keepPage(c) != nil {
+			st.SizePage = ""
 		}
 	}
-	if err == nil || len(adj.Views) == 0 {
+	if st == hoped || adj.Skip != "" {
 		return adj
 	}
-	st.ViewAnswers = false
 	adj = m.plan(s, c, st)
 	_ = m.put(c) // counted and logged; the facts in the entry are the admin's, no part acts on them
 	return adj
+}
+
+// viewAnswers asks the view for a new container's files.
+func (m *Manager) viewAnswers(ctx context.Context, id string, paths []string) bool {
+	if len(paths) == 0 {
+		return true
+	}
+	err := m.cfg.View.Check(ctx, id, paths)
+	if err != nil {
+		m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
+	}
+	return err == nil
+}
+
+// keepPage makes the size page of a container with a shim say what its entry
+// says. Programs that run see it at once.
+func (m *Manager) keepPage(c *registry.Container) error {
+	if c.Shim == "" {
+		return nil
+	}
+	err := m.cfg.Registry.KeepSizePage(c, m.cfg.PossibleCPUs)
+	if err != nil {
+		m.fail("size-page", "cannot write a container's size page", err, "container", c.ID)
+	}
+	return err
 }
 
 // plan decides the injection and notes it in the entry.

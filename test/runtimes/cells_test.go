@@ -102,6 +102,9 @@ print(n)'`, cpus),
 	{"static musl", "/probes/libc-static", []cell{{name: "online", want: nodeCPUs, exception: staticProgram}}},
 	{"static Go", "/probes/goprocs", []cell{
 		{name: "NumCPU", want: nodeCPUs, exception: staticProgram},
+		{name: "GOMAXPROCS", want: cpus},
+	}},
+	{"static Go, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs", []cell{
 		{name: "GOMAXPROCS", want: func(s size.Size) string { return fmt.Sprint(max(2, min(s.CPUs, runtime.NumCPU()))) }, exception: goQuota},
 	}},
 	one("nproc", "nproc", cpus),
