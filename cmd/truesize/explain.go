@@ -69,6 +69,7 @@ func writeExplanation(w io.Writer, c *registry.Container) error {
 	p.line("  files      %s", orNone(c.Mounts))
 	p.line("  shim       %s", orNone(strings.Fields(c.Shim)))
 	p.line("  variables  %s", orNone(c.Env))
+	p.line("  CPU set    %s", orNone(strings.Fields(c.CPUSet)))
 	p.list("Notes", c.Notes)
 	return p.err
 }

@@ -92,7 +92,7 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 		return nil, err
 	}
 	source, target := a.installShim()
-	node := lifecycle.Node{FS: a.cgroups, Proc: procRoot, Sys: sysRoot}
+	node := lifecycle.Node{FS: a.cgroups, Proc: procRoot, Sys: sysRoot, CPUManagerState: cfg.CPUManagerState}
 	possible, err := node.PossibleCPUs()
 	if err != nil {
 		a.log.Warn("the shim will report the node's online CPUs as configured", "error", err)
@@ -108,7 +108,7 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 			ViewDir:    a.view.Dir(),
 			Files:      hostFiles(),
 			ShimSource: source, ShimTarget: target, PageTarget: registry.SizePagePath,
-			Env: cfg.Env,
+			Env: cfg.Env, CPUSet: cfg.CPUSet,
 		},
 		ShimPresent:  func() bool { return present(source) },
 		PossibleCPUs: possible,

@@ -39,6 +39,9 @@ type Config struct {
 	NumCPUs  bool            // inject.numCPUs
 	Env      map[string]bool // inject.env: which of inject.Variables are set
 
+	CPUSet          bool   // cpuset.enabled
+	CPUManagerState string // cpuset.cpuManagerState: the kubelet's
+
 	ViewBinary string        // view.binary: a path, or a name on PATH
 	Freshness  time.Duration // view.freshness: how old a file's content may be
 }
@@ -50,20 +53,21 @@ func Default() Config {
 		env[v.Name] = v.Default
 	}
 	return Config{
-		RunDir:         "/run/truesize",
-		StateDir:       "/var/lib/truesize",
-		LogLevel:       slog.LevelInfo,
-		MetricsAddress: "127.0.0.1:9464",
-		NRISocket:      "/var/run/nri/nri.sock",
-		NRIPluginName:  "truesize",
-		NRIPluginIndex: "90",
-		Exclude:        []string{"kube-system"},
-		Selector:       labels.Everything(),
-		View:           true,
-		Shim:           true,
-		NumCPUs:        true,
-		Env:            env,
-		ViewBinary:     "truesize-viewd",
-		Freshness:      50 * time.Millisecond,
+		RunDir:          "/run/truesize",
+		StateDir:        "/var/lib/truesize",
+		LogLevel:        slog.LevelInfo,
+		MetricsAddress:  "127.0.0.1:9464",
+		NRISocket:       "/var/run/nri/nri.sock",
+		NRIPluginName:   "truesize",
+		NRIPluginIndex:  "90",
+		Exclude:         []string{"kube-system"},
+		Selector:        labels.Everything(),
+		View:            true,
+		Shim:            true,
+		NumCPUs:         true,
+		Env:             env,
+		CPUManagerState: "/var/lib/kubelet/cpu_manager_state",
+		ViewBinary:      "truesize-viewd",
+		Freshness:       50 * time.Millisecond,
 	}
 }

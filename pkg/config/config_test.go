@@ -33,6 +33,7 @@ inject:
     OMP_NUM_THREADS: true
     JAVA_TOOL_OPTIONS: true
     UV_THREADPOOL_SIZE: true
+cpuset: {enabled: true, cpuManagerState: /var/kubelet/state}
 view: {binary: /usr/bin/viewd, freshness: 100ms}
 `
 
@@ -56,6 +57,7 @@ func TestApplyEveryKey(t *testing.T) {
 			"GOMAXPROCS": false, "DOTNET_PROCESSOR_COUNT": false, "PYTHON_CPU_COUNT": false, "MALLOC_ARENA_MAX": false,
 			"OMP_NUM_THREADS": true, "JAVA_TOOL_OPTIONS": true, "UV_THREADPOOL_SIZE": true,
 		},
+		CPUSet: true, CPUManagerState: "/var/kubelet/state",
 		ViewBinary: "/usr/bin/viewd", Freshness: 100 * time.Millisecond,
 	}
 	if !reflect.DeepEqual(got, want) {

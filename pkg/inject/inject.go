@@ -65,6 +65,9 @@ type Config struct {
 	View, Shim, NumCPUs bool
 	// Env switches the other variables on, by the names of [Variables].
 	Env map[string]bool
+	// CPUSet gives every injected container a CPU set of its size, unless its
+	// pod declines.
+	CPUSet bool
 	// ViewDir is the view's root on the host; a container's files are below
 	// ViewDir/<id>.
 	ViewDir string
@@ -87,6 +90,11 @@ type State struct {
 	// SizePage is the container's size page on the host, empty without one:
 	// the runtime refuses a mount whose source does not exist.
 	SizePage string
+	// CPUSet is the CPUs chosen for a container that wants a set, in the
+	// kernel's list format, empty where it may use all of them.
+	CPUSet string
+	// CPUSetBlocked is why none was chosen.
+	CPUSetBlocked Reason
 }
 
 // An Adjustment is what to add to a container.
@@ -102,6 +110,9 @@ type Adjustment struct {
 	Views []string
 	// Shim is the path of the preloaded shim in the container, empty without.
 	Shim string
+	// CPUSet is the CPU set to give it, in the kernel's list format, empty for
+	// none.
+	CPUSet string
 	// Omissions are what the configuration asks for and was left out.
 	Omissions []Omission
 	// Warnings are sentences for the admin on inputs that could not be used.
@@ -124,6 +135,7 @@ func Plan(c Container, s size.Size, cfg Config, st State) Adjustment {
 		planNumCPUs(&a, c, s)
 	}
 	planVariables(&a, c, s, cfg.Env)
+	planCPUSet(&a, c, cfg, st)
 	return a
 }
 
@@ -205,6 +217,19 @@ func planNumCPUs(a *Adjustment, c Container, s size.Size) {
 		return
 	}
 	a.Env = append(a.Env, EnvVar{Name: NumCPUsVar, Value: strconv.Itoa(s.CPUs)})
+}
+
+// planCPUSet adds the CPU set.
+func planCPUSet(a *Adjustment, c Container, cfg Config, st State) {
+	wants, warnings := WantsCPUSet(c, cfg)
+	a.Warnings = append(a.Warnings, warnings...)
+	switch {
+	case !wants:
+	case st.CPUSetBlocked != "":
+		a.omit("CPU set", st.CPUSetBlocked)
+	default:
+		a.CPUSet = st.CPUSet
+	}
 }
 
 // omit notes that what was left out.

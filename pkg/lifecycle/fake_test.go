@@ -30,6 +30,10 @@ type fakeKernel struct {
 	hostErr   error
 	processes map[int]uint64 // start times
 	asked     []map[string]string
+	cpus      []int // of every cgroup above
+	cpusErr   error
+	static    bool
+	staticErr error
 }
 
 func newFakeKernel() *fakeKernel {
@@ -52,6 +56,10 @@ func (k *fakeKernel) Limits(paths map[string]string) (size.Limits, error) {
 	k.asked = append(k.asked, paths)
 	return k.limits, k.limitsErr
 }
+
+func (k *fakeKernel) CPUs(paths map[string]string) ([]int, error) { return k.cpus, k.cpusErr }
+
+func (k *fakeKernel) StaticCPUManager() (bool, error) { return k.static, k.staticErr }
 
 func (k *fakeKernel) Process(pid int) (uint64, map[string]string, error) {
 	ticks, ok := k.processes[pid]

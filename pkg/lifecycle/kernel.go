@@ -20,6 +20,8 @@ type Node struct {
 	*cgroup.FS
 	// Proc and Sys are the mounts of those names.
 	Proc, Sys string
+	// CPUManagerState is the kubelet's checkpoint of its CPU manager.
+	CPUManagerState string
 }
 
 var _ Kernel = Node{}

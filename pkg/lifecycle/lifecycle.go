@@ -3,7 +3,7 @@
 //
 // It knows no container runtime: adapters (pkg/nri) translate what theirs
 // tells into a [Spec] and call the [Manager]. It imports pkg/inject,
-// pkg/registry, pkg/cgroup and pkg/size only.
+// pkg/registry, pkg/cgroup, pkg/cpuset and pkg/size only.
 package lifecycle
 
 import (
@@ -30,6 +30,9 @@ type Spec struct {
 	CPUShares uint64
 	// PID is the container's init, 0 until it exists.
 	PID int
+	// CPUs is the CPU set of its spec (linux.resources.cpu.cpus), in the
+	// kernel's list format; empty without one.
+	CPUs string
 }
 
 // A Kernel answers what the node's kernel knows.
@@ -46,6 +49,12 @@ type Kernel interface {
 	// /proc/PID/stat) and its cgroup paths. The error wraps fs.ErrNotExist
 	// when it has ended.
 	Process(pid int) (startTicks uint64, paths map[string]string, err error)
+	// CPUs returns the CPUs that the cgroup at paths may use, ascending. Where
+	// it does not exist yet those of its nearest ancestor count.
+	CPUs(paths map[string]string) ([]int, error)
+	// StaticCPUManager reports whether the kubelet gives containers CPUs of
+	// their own.
+	StaticCPUManager() (bool, error)
 }
 
 // A View is the server of the containers' files.
@@ -93,6 +102,8 @@ type Manager struct {
 	// mu orders the read-modify-write of entries. It is held for one
 	// container at a time, so that a creation never waits for a long scan.
 	mu sync.Mutex
+
+	unbalanced chan struct{}
 }
 
 // New returns a manager.
@@ -100,7 +111,7 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{cfg: cfg, now: time.Now}
+	return &Manager{cfg: cfg, now: time.Now, unbalanced: make(chan struct{}, 1)}
 }
 
 // Create sizes a container that is about to be created, registers it and
@@ -134,6 +145,9 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) inject.Adjustment {
 	hoped := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
 	hoped.SizePage, _ = m.cfg.Registry.SizePageFile(s.ID) // fails for bad ids only
+	if wants, _ := inject.WantsCPUSet(s.Container, m.cfg.Inject); wants {
+		c.CPUSet, hoped.CPUSet, hoped.CPUSetBlocked = m.choose(s, c)
+	}
 	adj := m.plan(s, c, hoped)
 	st := hoped
 	if m.put(c) != nil {
@@ -182,6 +196,9 @@ func (m *Manager) plan(s Spec, c *registry.Container, st inject.State) inject.Ad
 	adj := inject.Plan(s.Container, c.Decision.Size, m.cfg.Inject, st)
 	c.Skipped, c.Mounts, c.Shim = string(adj.Skip), adj.Views, adj.Shim
 	c.Env, c.Notes = nil, nil
+	if adj.Skip != "" {
+		c.CPUSet = ""
+	}
 	for _, e := range adj.Env {
 		c.Env = append(c.Env, e.Name)
 	}
@@ -202,7 +219,7 @@ func (m *Manager) Abandon(id string) {
 		return // it was never registered
 	}
 	c.Skipped = string(inject.SkipFailed)
-	c.Mounts, c.Shim, c.Env = nil, "", nil
+	c.Mounts, c.Shim, c.Env, c.CPUSet = nil, "", nil, ""
 	_ = m.put(c)
 }
 
@@ -210,6 +227,9 @@ func (m *Manager) Abandon(id string) {
 func (m *Manager) Remove(id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if c, err := m.cfg.Registry.Get(id); err == nil && c.CPUSet != "" {
+		defer m.unbalance()
+	}
 	err := m.cfg.Registry.Remove(id)
 	if err != nil {
 		m.fail("remove", "cannot forget a container", err, "container", id)

@@ -26,6 +26,7 @@ func (m *Manager) Refresh(s Spec) error {
 	if s.PID != 0 && (s.PID != c.PID || c.StartTicks == 0) {
 		m.locate(c, s.PID)
 	}
+	relearn(c, s.CPUs)
 	m.measure(c)
 	return m.putChanged(old, c)
 }
@@ -88,6 +89,9 @@ func (m *Manager) putChanged(old, c *registry.Container) error {
 	if old != nil && old.Decision.Size != c.Decision.Size {
 		m.cfg.Log.Info("container resized", "container", c.ID, "pod", c.Pod, "namespace", c.Namespace,
 			"from", old.Decision.Size, "to", c.Decision.Size)
+	}
+	if c.CPUSet != "" {
+		m.unbalance()
 	}
 	if err := m.put(c); err != nil {
 		return err

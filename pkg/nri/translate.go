@@ -35,6 +35,7 @@ func spec(pod *api.PodSandbox, c *api.Container) lifecycle.Spec {
 		Limits:      limits(resources),
 		CPUShares:   resources.GetCpu().GetShares().GetValue(),
 		PID:         int(c.GetPid()),
+		CPUs:        resources.GetCpu().GetCpus(),
 	}
 }
 
@@ -133,7 +134,7 @@ func countCPUs(list string) int {
 // thing: a variable that exists may be another plugin's, so it is removed
 // first, which takes it over instead of failing the container.
 func adjustment(a inject.Adjustment) *api.ContainerAdjustment {
-	if len(a.Mounts) == 0 && len(a.Env) == 0 {
+	if len(a.Mounts) == 0 && len(a.Env) == 0 && a.CPUSet == "" {
 		return nil
 	}
 	adj := new(api.ContainerAdjustment)
@@ -145,6 +146,9 @@ func adjustment(a inject.Adjustment) *api.ContainerAdjustment {
 			adj.RemoveEnv(e.Name)
 		}
 		adj.AddEnv(e.Name, e.Value)
+	}
+	if a.CPUSet != "" {
+		adj.SetLinuxCPUSetCPUs(a.CPUSet)
 	}
 	return adj
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,18 +65,22 @@ const (
 	gib = 1 << 30
 )
 
-// TestMatrix asks every program in a container sized by its limits, and in one
-// that an annotation makes larger than this node in CPUs.
+// TestMatrix asks every program in a container sized by its limits, without
+// and with a CPU set, and in one that an annotation makes larger than this
+// node in CPUs.
 func TestMatrix(t *testing.T) {
 	probes := programs(t)
 	for _, tt := range []struct {
 		name string
 		size size.Size
 		spec stack.Spec
+		rows []row
 	}{
-		{"limits of 1 CPU and 512 MiB", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{CPUMilli: 1000, Memory: 512 * mib}},
+		{"limits of 1 CPU and 512 MiB", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{CPUMilli: 1000, Memory: 512 * mib}, static},
+		{"limits of 1 CPU and 512 MiB, CPU set", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{
+			CPUMilli: 1000, Memory: 512 * mib, Annotations: map[string]string{"truesize.dev/cpuset": "true"}}, staticInCPUSet},
 		{"annotations of 7 CPUs and 4 GiB", size.Size{CPUs: 7, Memory: 4 * gib}, stack.Spec{
-			Annotations: map[string]string{"truesize.dev/cpus": "7", "truesize.dev/memory": "4Gi"}}},
+			Annotations: map[string]string{"truesize.dev/cpus": "7", "truesize.dev/memory": "4Gi"}}, static},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.spec.Image = image.Runtimes
@@ -86,7 +91,7 @@ func TestMatrix(t *testing.T) {
 			if out, err := c.Shell(t.Context(), "javac -d /tmp /probes/Sizes.java 2>&1"); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, r := range rows {
+			for _, r := range append(slices.Clone(rows), tt.rows...) {
 				r.check(t, c, tt.size)
 			}
 		})
