@@ -76,6 +76,7 @@ integration: ready
 bench: ready
 	@cd test/bench/view && go run .
 	@cd test/bench/shim && go run .
+	@go run ./test/bench/cpuset
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

@@ -38,6 +38,7 @@ func (c *Client) rebalance(u updater) bool {
 		// One by one: of several the runtime does not tell which have failed.
 		update := &api.ContainerUpdate{ContainerId: set.ID}
 		update.SetLinuxCPUSetCPUs(set.CPUs)
+		start := time.Now()
 		if _, err := u.UpdateContainers([]*api.ContainerUpdate{update}); err != nil {
 			ok = false
 			c.cfg.Observer.Error("cpuset")
@@ -45,7 +46,8 @@ func (c *Client) rebalance(u updater) bool {
 			continue
 		}
 		c.cfg.Manager.Applied(set)
-		c.cfg.Log.Info("container moved", "container", set.ID, "cpuset", set.CPUs)
+		c.cfg.Log.Info("container moved", "container", set.ID, "cpuset", set.CPUs,
+			"milliseconds", float64(time.Since(start).Microseconds())/1000)
 	}
 	return ok
 }
