@@ -119,6 +119,18 @@ func (c *container) openCounters() {
 	}
 }
 
+// resume goes on from what a predecessor has stored last.
+func (c *container) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return
+	}
+	if err := c.file.load(&c.counters); err != nil && !errors.Is(err, procview.ErrCorrupt) {
+		c.dropCounterFile(err)
+	}
+}
+
 func (c *container) dropCounterFile(err error) {
 	c.file.close()
 	c.file = nil

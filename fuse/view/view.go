@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/registry"
@@ -26,6 +29,8 @@ type Options struct {
 	Freshness time.Duration
 	// Threads is the number of threads that serve requests.
 	Threads int
+	// Kept is what outlives the server; nil: nothing does.
+	Kept    *kept.Memory
 	Version string
 	Log     *slog.Logger
 }
@@ -84,7 +89,8 @@ func New(o Options) (v *View, err error) {
 	v.node.loadavg, v.node.uptime = procview.NewLoadavg(), procview.NewUptime()
 	v.refreshDisks()
 	v.Server, err = fuse.New(fuse.Options{
-		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find,
+		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find, Kept: o.Kept,
+		Warn: func(err error) { v.log.Warn("less safe than it should be", "error", err) },
 		Panicked: func(value string, stack []byte) {
 			v.log.Error("a request panicked", "value", value, "stack", string(stack))
 		},
@@ -107,6 +113,27 @@ func (v *View) loadAll() error {
 		v.reload(id)
 	}
 	return nil
+}
+
+// Resume brings the view to where a predecessor that may have served until
+// now has left it: what it knew before is out of date. It must not have served
+// yet.
+func (v *View) Resume() {
+	for _, id := range v.knownIDs() {
+		v.reload(id)
+	}
+	_ = v.loadAll()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.containers {
+		c.resume()
+	}
+}
+
+func (v *View) knownIDs() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Keys(v.containers))
 }
 
 // Run follows the registry and counts the containers' load until ctx ends.
