@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/registry"
@@ -119,10 +121,23 @@ func (c *container) openCounters() {
 	}
 }
 
-// resume goes on from what a predecessor has stored last.
-func (c *container) resume() {
+// resume goes on from what a predecessor has stored and shown last.
+func (c *container) resume(last *kept.Snapshots) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if last != nil {
+		shown := func(file int) []byte {
+			node, _ := fuse.NodeID(c.id, c.v.path(file))
+			data, _, _ := last.Load(node)
+			return data
+		}
+		if up, ok := procview.ParseUptime(shown(uptime)); ok {
+			c.lastUp = max(c.lastUp, up)
+		}
+		if load, ok := procview.ParseLoad(shown(loadavg)); ok {
+			c.load = load
+		}
+	}
 	if c.file == nil {
 		return
 	}

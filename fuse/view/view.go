@@ -48,6 +48,7 @@ type View struct {
 	paths   []string
 	stats   stats
 
+	kept       *kept.Memory
 	mu         sync.Mutex
 	containers map[string]*container
 	badEntries map[string]bool
@@ -63,7 +64,7 @@ type nodeLayouts struct {
 // New returns a view of the containers that are in the registry.
 func New(o Options) (v *View, err error) {
 	v = &View{
-		reg: o.Registry, log: o.Log,
+		reg: o.Registry, log: o.Log, kept: o.Kept,
 		containers: make(map[string]*container),
 		badEntries: make(map[string]bool),
 	}
@@ -125,8 +126,12 @@ func (v *View) Resume() {
 	_ = v.loadAll()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	var last *kept.Snapshots
+	if v.kept != nil {
+		last = v.kept.Snapshots()
+	}
 	for _, c := range v.containers {
-		c.resume()
+		c.resume(last)
 	}
 }
 
@@ -138,13 +143,11 @@ func (v *View) knownIDs() []string {
 
 // Run follows the registry and counts the containers' load until ctx ends.
 func (v *View) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		v.sample(ctx)
-	}()
+	var wg sync.WaitGroup
+	wg.Go(func() { v.sample(ctx) })
+	wg.Go(func() { v.retryBad(ctx) })
 	err := v.reg.Watch(ctx, func(id string) { v.reload(id) })
-	<-done
+	wg.Wait()
 	if errors.Is(err, ctx.Err()) {
 		err = nil
 	}
@@ -160,6 +163,28 @@ func (v *View) Close() {
 	}
 	v.cgroups.Close()
 	v.host.close()
+}
+
+// retryEvery is how often entries that cannot be used are read again: what was
+// wrong may not be in them, and they do not change when it is over.
+const retryEvery = time.Second
+
+func (v *View) retryBad(ctx context.Context) {
+	t := time.NewTicker(retryEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		v.mu.Lock()
+		bad := slices.Collect(maps.Keys(v.badEntries))
+		v.mu.Unlock()
+		for _, id := range bad {
+			v.reload(id)
+		}
+	}
 }
 
 func (v *View) path(file int) string { return v.paths[file] }

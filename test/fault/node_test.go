@@ -3,12 +3,12 @@
 package fault
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +25,7 @@ import (
 const roleVar = "FAULT_TEST_ROLE"
 
 // generous is how long something may take before a test gives up on it.
-const generous = 60 * time.Second
+const generous = 20 * time.Second
 
 var allFiles = []string{
 	"proc/meminfo", "proc/stat", "proc/uptime", "proc/loadavg", "proc/cpuinfo", "proc/swaps", "sys/devices/system/cpu/online",
@@ -35,9 +35,15 @@ func TestMain(m *testing.M) {
 	var err error
 	switch os.Getenv(roleVar) {
 	case "":
-		os.Exit(m.Run())
+		status := m.Run()
+		for _, path := range built.path {
+			_ = os.RemoveAll(filepath.Dir(path))
+		}
+		os.Exit(status)
 	case "reader":
 		err = playReader(os.Args[1:])
+	case "crasher":
+		err = playCrasher()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -64,6 +70,9 @@ func viewd(t *testing.T, v string) string {
 	}
 	dir, err := os.MkdirTemp("", "truesize-fault-")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "truesize-viewd")
@@ -97,24 +106,6 @@ type node struct {
 	reg        *registry.Dir
 	containers []container
 	cmd        *exec.Cmd
-	log        lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // newNode returns a node with so many containers, whose view does not run yet.
@@ -130,10 +121,7 @@ func newNode(t *testing.T, containers int) *node {
 	if err := os.Link(viewd(t, "v1"), n.binary); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if n.reg, err = registry.Open(n.path("containers")); err != nil {
-		t.Fatal(err)
-	}
+	n.reopen()
 	for i := range containers {
 		c := container{id: fmt.Sprintf("c%d", i), size: size.Size{CPUs: 2 + i%4, Memory: uint64(256+i) << 20}}
 		c.cgroup = makeCgroup(t, c.id)
@@ -143,31 +131,62 @@ func newNode(t *testing.T, containers int) *node {
 	return n
 }
 
+func (n *node) reopen() {
+	n.t.Helper()
+	var err error
+	if n.reg, err = registry.Open(n.path("containers")); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 func (n *node) register(c container) {
 	n.t.Helper()
-	err := n.reg.Put(&registry.Container{
+	if err := n.put(c); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) put(c container) error {
+	return n.reg.Put(&registry.Container{
 		ID: c.id, Name: c.id, Pod: "pod", Namespace: "ns", BootID: "b", CreatedAt: time.Now(),
 		Cgroup: c.cgroup, Decision: size.Decision{Size: c.size},
 	})
-	if err != nil {
-		n.t.Fatal(err)
-	}
 }
 
 func (n *node) path(elem ...string) string { return filepath.Join(append([]string{n.dir}, elem...)...) }
 
 // start starts the keeper and waits for the view.
-func (n *node) start(args ...string) {
+func (n *node) start() {
 	n.t.Helper()
-	n.cmd = exec.Command(n.binary, append([]string{"--run-dir", n.dir}, args...)...)
-	n.cmd.Stderr = &n.log
-	// The log's pipe lives as long as any of the processes.
-	n.cmd.WaitDelay = time.Second
+	n.spawn()
+	n.t.Cleanup(n.stop)
+	n.answers()
+}
+
+func (n *node) command(args ...string) *exec.Cmd {
+	return exec.Command(n.binary, append([]string{"--run-dir", n.dir}, args...)...)
+}
+
+// spawn starts a keeper and does not wait for anything.
+func (n *node) spawn(args ...string) {
+	n.t.Helper()
+	n.cmd = n.command(args...)
+	log, err := os.OpenFile(n.dir+".log", os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer log.Close()
+	n.cmd.Stderr = log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(n.stop)
-	n.answers()
+	go n.cmd.Wait()
+}
+
+// logged returns what the view's processes logged.
+func (n *node) logged() string {
+	data, _ := os.ReadFile(n.dir + ".log")
+	return string(data)
 }
 
 // answers waits until the view does.
@@ -182,16 +201,42 @@ func (n *node) answers() {
 // stop ends the view as an admin does, whoever its keeper is by now.
 func (n *node) stop() {
 	st, err := n.ask(keeper.Request{Op: keeper.OpStatus})
+	for range 300 { // a keeper that was killed has a successor soon
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		st, err = n.ask(keeper.Request{Op: keeper.OpStatus})
+	}
 	if err == nil {
 		_ = syscall.Kill(st.KeeperPID, syscall.SIGTERM)
 		n.await("the keeper's end", func() bool { return gone(st.KeeperPID) })
 	}
-	_ = n.cmd.Wait()
+	for _, pid := range n.processes() {
+		n.t.Errorf("process %d is left", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	_ = unix.Unmount(n.path("view"), unix.MNT_DETACH)
 	_ = unix.Unmount(n.dir, unix.MNT_DETACH)
 	if n.t.Failed() && !n.t.Skipped() {
-		n.t.Logf("log of the view:\n%s", n.log.String())
+		n.t.Logf("log of the view:\n%s", n.logged())
 	}
+}
+
+// processes returns those that work in the run directory.
+func (n *node) processes() (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || gone(pid) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if strings.Contains(string(cmdline), "--run-dir\x00"+n.dir+"\x00") || strings.HasSuffix(string(cmdline), "--run-dir\x00"+n.dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // gone reports whether a process has ended: it may stay a zombie where the
@@ -236,7 +281,7 @@ func (n *node) await(what string, ok func() bool) {
 	n.t.Helper()
 	for deadline := time.Now().Add(generous); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			n.t.Fatalf("no %s within %v; log of the view:\n%s", what, generous, n.log.String())
+			n.t.Fatalf("no %s within %v; log of the view:\n%s", what, generous, n.logged())
 		}
 	}
 }

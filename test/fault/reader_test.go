@@ -90,7 +90,7 @@ func readAll(targets []target, first int, pause time.Duration, stop *atomic.Bool
 	var r report
 	last := make([]seen, len(targets))
 	buf := make([]byte, 64<<10)
-	for i := first * 7; !stop.Load(); i++ {
+	for i := first * 7; !stop.Load() || int(r.Reads) < len(targets); i++ {
 		k := i % len(targets)
 		begin := monotonic()
 		data, err := readOnce(targets[k].Path, buf)
