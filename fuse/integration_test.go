@@ -89,10 +89,10 @@ func put(t *testing.T, s *Server, id string, c Content) {
 	}
 }
 
-// hammering runs a "hammer" reader while work is done.
-func hammering(t *testing.T, work func(), files ...string) report {
+// hammering runs a reader of many threads while work is done.
+func hammering(t *testing.T, job string, work func(), files ...string) report {
 	t.Helper()
-	cmd := reader(t, "hammer", files...)
+	cmd := reader(t, job, files...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -137,16 +137,18 @@ func rollovers(t *testing.T, l *lines, n int64) {
 }
 
 func TestReadersSeeWholeSnapshots(t *testing.T) {
-	for _, pages := range []int{1, 3} {
-		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
-			s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
-			dir, l := mounted(t, s), newLines(64*pages-20)
-			put(t, s, "c1", l)
-			r := hammering(t, func() { rollovers(t, l, 150) }, dir+"/c1/proc/meminfo")
-			if !r.clean() || r.Reads == 0 {
-				t.Error(r)
-			}
-		})
+	for _, job := range []string{"hammer", "bursts"} {
+		for _, pages := range []int{1, 3} {
+			t.Run(fmt.Sprint(job, " ", pages, " pages"), func(t *testing.T) {
+				s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Millisecond})
+				dir, l := mounted(t, s), newLines(64*pages-20)
+				put(t, s, "c1", l)
+				r := hammering(t, job, func() { rollovers(t, l, 150) }, dir+"/c1/proc/meminfo")
+				if !r.clean() || r.Reads == 0 {
+					t.Error(r)
+				}
+			})
+		}
 	}
 }
 
@@ -231,7 +233,7 @@ func TestResizeUnderReaders(t *testing.T) {
 	dir, l := mounted(t, s), newLines(20)
 	put(t, s, "c1", l)
 	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
-	r := hammering(t, func() {
+	r := hammering(t, "hammer", func() {
 		for i := range 60 {
 			l.count.Store([]int64{20, 30, 63, 100, 10}[i%5])
 			put(t, s, "c1", l)
@@ -262,7 +264,7 @@ func TestRemovalUnderReaders(t *testing.T) {
 	dir, l := mounted(t, s), newLines(20)
 	put(t, s, "c1", l)
 	files := []string{dir + "/c1/proc/stat", dir + "/c1/proc/cpuinfo"}
-	r := hammering(t, func() {
+	r := hammering(t, "hammer", func() {
 		for range 100 {
 			put(t, s, "c1", l)
 			rollovers(t, l, 2)

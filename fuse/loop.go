@@ -29,6 +29,8 @@ func (s *Server) Serve(ctx context.Context, fd int) error {
 		return err
 	}
 	s.answerAgain(fd, memory)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
 	go s.recheck()
 	done := make(chan error, s.opts.Threads)
@@ -111,9 +113,8 @@ func (s *Server) prime(ct *container) {
 // expireAll makes the kernel forget what it holds of a container's files.
 func (s *Server) expireAll(ct *container) {
 	for i := range ct.nodes {
-		if ct.nodes[i].refresh() {
-			s.notify.inode(ct.nodes[i].id)
-		}
+		ct.nodes[i].refresh()
+		s.notify.inode(ct.nodes[i].id)
 	}
 }
 
@@ -125,6 +126,12 @@ func (s *Server) resume(init []byte) error {
 	out := aligned(outSize)
 	if n := s.handle(in, out); n <= headerOut {
 		return errors.New("the INIT message of the connection is not usable")
+	}
+	// The sizes may have changed while no server ran.
+	for _, ct := range s.listing() {
+		for i := range ct.nodes {
+			s.notify.inode(ct.nodes[i].id)
+		}
 	}
 	return nil
 }

@@ -183,22 +183,17 @@ const pageSize = 4096
 func pageEnd(size uint64) uint64 { return (size + pageSize - 1) &^ (pageSize - 1) }
 
 // expire makes the next request render, with the content c from now on.
-// seen says whether the kernel may hold anything of the node.
-func (n *node) expire(c Content) (seen bool) {
+func (n *node) expire(c Content) {
 	n.render.Lock()
 	defer n.render.Unlock()
 	n.content, n.at = c, time.Time{}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.data != nil
 }
 
-// refresh makes the next request render. seen is as for expire.
-func (n *node) refresh() (seen bool) {
+// refresh makes the next request render.
+func (n *node) refresh() {
 	n.render.Lock()
-	c := n.content
-	n.render.Unlock()
-	return c != nil && n.expire(c)
+	defer n.render.Unlock()
+	n.at = time.Time{}
 }
 
 // remove ends the node: it waits for a render that runs and lets none follow.

@@ -31,8 +31,6 @@ type notice struct {
 	name string
 }
 
-func (q *notifier) init() { q.wake = make(chan struct{}, 1) }
-
 func (q *notifier) inode(id uint64)               { q.add(notice{node: id}) }
 func (q *notifier) entry(dir uint64, name string) { q.add(notice{node: dir, name: name}) }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,9 @@ func readerMain(job string, files []string) error {
 	r := report{Errors: make(map[string]int)}
 	switch job {
 	case "hammer": // 8 threads, until standard input is closed
-		hammer(&r, files)
+		hammer(&r, files, false)
+	case "bursts": // the same, with pauses
+		hammer(&r, files, true)
 	case "whole", "pieces", "pread", "mmap", "sendfile", "direct":
 		for _, f := range files {
 			data, err := readBy(job, f)
@@ -86,9 +89,9 @@ func readerMain(job string, files []string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// hammer reads the files in turn, in 8 threads. A line of standard input is
-// answered by one of standard output once every thread has read again.
-func hammer(r *report, files []string) {
+// hammer reads the files in turn, in 8 threads. With pauses, each thread now
+// and then sleeps for a while of its own, so that the cache runs empty.
+func hammer(r *report, files []string, pauses bool) {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -110,6 +113,9 @@ func hammer(r *report, files []string) {
 					r.merge(mine)
 					return
 				default:
+				}
+				if pauses && k%16 == 0 {
+					time.Sleep(time.Duration(k*7919%50) * time.Millisecond)
 				}
 				data, err := readBy("whole", files[k%len(files)])
 				mine.add(data, err)

@@ -76,7 +76,7 @@ func New(opts Options) (*Server, error) {
 		topMtime: time.Now().UnixNano(),
 	}
 	s.service = node{id: versionID, freshness: time.Nanosecond, content: versionLine(opts.Version)}
-	s.notify.init()
+	s.notify.wake = make(chan struct{}, 1)
 	s.proto = gofuse.NewProtocolServer(&namespace{s: s, RawFileSystem: gofuse.NewDefaultRawFileSystem()}, &gofuse.MountOptions{
 		MaxWrite:             maxPayload,
 		ExtraCapabilities:    gofuse.CAP_NO_OPENDIR_SUPPORT | gofuse.CAP_HAS_RESEND,
@@ -135,13 +135,12 @@ func (s *Server) newContainer(id string, hash uint64, c Content) *container {
 	return ct
 }
 
-// expire replaces the content of every node and invalidates those that the
-// kernel may hold.
+// expire replaces the content of every node and invalidates it: the kernel may
+// hold any of them, also from an earlier server.
 func (s *Server) expire(ct *container, c Content) {
 	for i := range ct.nodes {
-		if n := &ct.nodes[i]; n.expire(c) {
-			s.notify.inode(n.id)
-		}
+		ct.nodes[i].expire(c)
+		s.notify.inode(ct.nodes[i].id)
 	}
 }
 
@@ -149,9 +148,8 @@ func (s *Server) expire(ct *container, c Content) {
 // for another reason than the container's.
 func (s *Server) Refresh(file int) {
 	for _, ct := range s.listing() {
-		if n := &ct.nodes[file]; n.refresh() {
-			s.notify.inode(n.id)
-		}
+		ct.nodes[file].refresh()
+		s.notify.inode(ct.nodes[file].id)
 	}
 }
 

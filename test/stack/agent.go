@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // agentConfig is the agent's configuration: the defaults, in the stack's
@@ -23,6 +25,17 @@ view: {binary: {{.Viewd}}}
 
 // RunDir returns the run directory of the stack's agent.
 func (s *Stack) RunDir() string { return s.path("truesize") }
+
+// mountRunDir gives the agent a run directory as a node has one: a tmpfs.
+func (s *Stack) mountRunDir() error {
+	if err := os.Mkdir(s.RunDir(), 0o755); err != nil {
+		return fmt.Errorf("create the run directory: %w", err)
+	}
+	if err := unix.Mount("tmpfs", s.RunDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755"); err != nil {
+		return fmt.Errorf("mount the run directory: %w", err)
+	}
+	return nil
+}
 
 // MetricsAddress returns the agent's host:port.
 func (s *Stack) MetricsAddress() string { return s.metrics }

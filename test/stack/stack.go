@@ -67,7 +67,11 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.startContainerd(ctx); err != nil {
+	err = s.mountRunDir()
+	if err == nil {
+		err = s.startContainerd(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
