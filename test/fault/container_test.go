@@ -151,7 +151,7 @@ func TestConnectionAborted(t *testing.T) {
 // files, and nothing behind.
 func TestStopped(t *testing.T) {
 	n := newNode(t, 1)
-	mounts := mountsOf(t)
+	mounts := allMounts(t)
 	n.start()
 	inside := n.run(n.containers[0])
 	n.stop()
@@ -159,7 +159,7 @@ func TestStopped(t *testing.T) {
 	if err != nil || strings.Contains(out, fmt.Sprint(n.containers[0].size.Memory>>10)) {
 		t.Errorf("%.80q, %v; want the host's", out, err)
 	}
-	if after := mountsOf(t); after != mounts {
+	if after := allMounts(t); after != mounts {
 		t.Errorf("mounts before:\n%s\nafter:\n%s", mounts, after)
 	}
 	for _, name := range []string{"keeper.sock", "viewd.sock"} {
@@ -173,23 +173,6 @@ func (n *node) inside(prefix []string, command ...string) (string, error) {
 	argv := append(append([]string(nil), prefix...), command...)
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
 	return string(out), err
-}
-
-func mountsOf(t *testing.T) (list string) {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if strings.Contains(line, "truesize") || strings.Contains(line, t.Name()) {
-			if strings.Contains(line, filepath.Dir(os.TempDir())) && !strings.Contains(line, t.Name()) {
-				continue // another test's
-			}
-			list += line
-		}
-	}
-	return list
 }
 
 func asNobody(argv ...string) *exec.Cmd {
