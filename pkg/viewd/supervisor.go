@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/pkg/version"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,6 +45,10 @@ const (
 // running.
 func (s *Supervisor) Run(ctx context.Context) error {
 	wait := firstWait
+	if err := s.upgrade(ctx); err != nil {
+		s.Failed()
+		s.Log.Error("the truesize-viewd that runs stays as it is", "error", err)
+	}
 	for {
 		running, err := s.running()
 		if err == nil && !running {
@@ -89,6 +96,55 @@ func (s *Supervisor) running() (bool, error) {
 	return false, nil
 }
 
+// upgradeWithin is how long another version's takeover may take.
+const upgradeWithin = 30 * time.Second
+
+// upgrade replaces a truesize-viewd of another version, newer or older, by
+// this agent's. What runs goes on when that does not work: readers notice
+// neither.
+func (s *Supervisor) upgrade(ctx context.Context) error {
+	running, err := s.running()
+	if err != nil || !running {
+		return err
+	}
+	socket := filepath.Join(s.RunDir, "keeper.sock")
+	old, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil // it is just starting, and then of this agent's version
+	}
+	if err != nil {
+		return fmt.Errorf("ask the running truesize-viewd for its version: %w", err)
+	}
+	want := version.Get().Version
+	if old.Version == want {
+		return nil
+	}
+	cmd, err := s.start("--takeover")
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, upgradeWithin)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("version %s does not take over from %s: %w: see %s", want, old.Version, ctx.Err(), s.logPath())
+		case err := <-ended:
+			return fmt.Errorf("version %s does not take over from %s: %v: see %s", want, old.Version, err, s.logPath())
+		case <-tick.C:
+		}
+		now, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
+		if err == nil && now.KeeperPID == cmd.Process.Pid && now.Serving && now.ServerPID != old.ServerPID {
+			s.Log.Info("replaced truesize-viewd", "from", old.Version, "to", now.Version)
+			return nil
+		}
+	}
+}
+
 // serve starts a server and returns when it has ended, or ctx has.
 func (s *Supervisor) serve(ctx context.Context) error {
 	cmd, err := s.start()
@@ -117,13 +173,13 @@ func (s *Supervisor) serve(ctx context.Context) error {
 }
 
 // start starts a server.
-func (s *Supervisor) start() (*exec.Cmd, error) {
+func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(s.logPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("start truesize-viewd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Binary, append([]string{"--run-dir", s.RunDir}, s.Args...)...)
+	cmd := exec.Command(s.Binary, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: a terminal's hang-up or ^C, or a signal to the
