@@ -47,6 +47,7 @@ type config struct {
 	role                                  role
 	args                                  []string // without the role
 	upgrade                               string
+	hostNS, cgroup                        string
 	status                                bool
 	runDir, cgroupRoot, procRoot, sysRoot string
 	freshness                             time.Duration
@@ -69,6 +70,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	takesOver := flags.Bool("takeover", false, "take the view over from the running truesize-viewd, and serve it by this version")
 	flags.StringVar(&c.upgrade, "upgrade", "", "have the running truesize-viewd serve by this `binary` from now on, and exit")
 	flags.BoolVar(&c.status, "status", false, "print what the running truesize-viewd says of itself, in JSON, and exit")
+	flags.StringVar(&c.hostNS, "host-ns", "", "mount `namespace` to run in: /proc/1/ns/mnt, from a pod with hostPID")
+	flags.StringVar(&c.cgroup, "cgroup", "", "with --host-ns, `name` of a cgroup at the top of the host's hierarchies to run in")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if len(args) > 0 && (args[0] == string(serves) || args[0] == string(adopts)) {
 		c.role, args = role(args[0]), args[1:]
@@ -96,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("--threads %d: want 2 to 64", c.threads)
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	if c.hostNS != "" {
+		return leavePod(c)
+	}
 	if err := c.openRunDir(); err != nil {
 		return err
 	}

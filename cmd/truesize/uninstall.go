@@ -14,6 +14,7 @@ import (
 
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/pkg/viewd"
 )
 
 // stopWithin is how long truesize-viewd may take to end.
@@ -49,6 +50,9 @@ func uninstall(ctx context.Context, w io.Writer, runDir, stateDir string) error 
 		if err := uninstallRun(ctx, w, runDir); err != nil {
 			return err
 		}
+	}
+	if err := removeCgroups("/sys/fs/cgroup", viewd.Cgroup); err != nil {
+		return err
 	}
 	if err := removeOwn(stateDir, "shim"); err != nil {
 		return err
@@ -86,6 +90,24 @@ func uninstallRun(ctx context.Context, w io.Writer, runDir string) error {
 		return err
 	}
 	fmt.Fprintf(w, "removed %s\n", n.RunDir)
+	return nil
+}
+
+// removeCgroups removes the cgroups in which truesize-viewd was.
+func removeCgroups(root, name string) error {
+	dirs := []string{filepath.Join(root, name)}
+	below, err := filepath.Glob(filepath.Join(root, "*", name)) // v1's hierarchies
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(dirs, below...) {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
+			continue // none of ours
+		}
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: does something still run in it?", err)
+		}
+	}
 	return nil
 }
 

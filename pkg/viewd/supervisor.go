@@ -179,7 +179,7 @@ func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start truesize-viewd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Binary, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args)...)
+	cmd := exec.Command(s.Binary, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args, s.host())...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: a terminal's hang-up or ^C, or a signal to the
@@ -189,6 +189,24 @@ func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start truesize-viewd: %w: set view.binary to its path", err)
 	}
 	return cmd, nil
+}
+
+// Cgroup is the cgroup that truesize-viewd gets at the top of the host's
+// hierarchies when it is started from a pod.
+const Cgroup = "truesize"
+
+// host returns the arguments by which truesize-viewd leaves the pod that this
+// agent is in; none when it is on the host itself.
+func (s *Supervisor) host() []string {
+	const hosts = "/proc/1/ns/mnt"
+	host, err := os.Readlink(hosts)
+	if err != nil {
+		return nil // no pod with hostPID, or not allowed to: as it is
+	}
+	if own, err := os.Readlink("/proc/self/ns/mnt"); err != nil || own == host {
+		return nil
+	}
+	return []string{"--host-ns", hosts, "--cgroup", Cgroup}
 }
 
 func (s *Supervisor) logPath() string { return filepath.Join(s.RunDir, logName) }

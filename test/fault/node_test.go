@@ -321,7 +321,9 @@ func makeCgroup(t *testing.T, name string) map[string]string {
 			continue
 		}
 		for _, controller := range strings.Split(f[2], ",") {
-			paths[controller] = "/" + name
+			if controller != "rw" && controller != "ro" {
+				paths[controller] = "/" + name
+			}
 		}
 	}
 	return paths
