@@ -54,7 +54,7 @@ func uninstall(ctx context.Context, w io.Writer, runDir, stateDir string) error 
 	if err := removeCgroups("/sys/fs/cgroup", viewd.Cgroup); err != nil {
 		return err
 	}
-	if err := removeOwn(stateDir, "shim"); err != nil {
+	if err := removeOwn(stateDir, "shim", "viewd"); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "removed %s\n", stateDir)

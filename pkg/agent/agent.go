@@ -189,6 +189,7 @@ func (a *agent) supervisor() *viewd.Supervisor {
 	return &viewd.Supervisor{
 		RunDir:  a.cfg.RunDir,
 		Binary:  a.cfg.ViewBinary,
+		HostDir: filepath.Join(a.cfg.StateDir, "viewd"),
 		Args:    []string{"--freshness", a.cfg.Freshness.String(), "--log-level", levelName(a.cfg.LogLevel)},
 		Log:     a.log,
 		Started: a.metrics.ViewStarted,

@@ -24,7 +24,10 @@ type Supervisor struct {
 	RunDir string
 	Binary string   // a path, or a name on PATH
 	Args   []string // beside --run-dir
-	Log    *slog.Logger
+	// HostDir is where Binary is copied to when this agent is in a pod: a
+	// directory that the host has at the same path.
+	HostDir string
+	Log     *slog.Logger
 	// Started is called after each start, Failed when one fails, or the
 	// server has ended.
 	Started, Failed func()
@@ -140,6 +143,11 @@ func (s *Supervisor) upgrade(ctx context.Context) error {
 		now, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
 		if err == nil && now.KeeperPID == cmd.Process.Pid && now.Serving && now.ServerPID != old.ServerPID {
 			s.Log.Info("replaced truesize-viewd", "from", old.Version, "to", now.Version)
+			if len(s.host()) > 0 { // the last one stays, for the way back
+				if err := prune(s.HostDir, old.Binary, now.Binary); err != nil {
+					s.Log.Warn("old copies of truesize-viewd are left", "error", err)
+				}
+			}
 			return nil
 		}
 	}
@@ -179,7 +187,13 @@ func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start truesize-viewd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Binary, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args, s.host())...)
+	program, host := s.Binary, s.host()
+	if len(host) > 0 {
+		if program, err = install(s.Binary, s.HostDir); err != nil {
+			return nil, fmt.Errorf("start truesize-viewd on the host: %w", err)
+		}
+	}
+	cmd := exec.Command(program, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args, host)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: a terminal's hang-up or ^C, or a signal to the
