@@ -155,32 +155,26 @@ func (n *node) restore(from *kept.Snapshots) {
 	}
 }
 
-// read copies the snapshot from off on. What is asked for beyond its end, up
-// to the end of the page, is spaces: the kernel shows of a page what the
-// file's size covers, and when that grows, a reader who still holds the old
-// page must not find NUL bytes in it. exact leaves them out. ok is false when
-// there is no snapshot.
+// read copies the snapshot from off on, and fills the rest of dst with spaces:
+// the kernel shows of its pages what the file's size covers, and where that is
+// just changing, a reader must not find NUL bytes behind the end of what was
+// read. exact leaves the spaces out. ok is false when there is no snapshot.
 func (n *node) read(dst []byte, off uint64, exact bool) (copied int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	size := uint64(len(n.data))
-	if off >= size {
-		return 0, size > 0
+	if size := uint64(len(n.data)); off < size {
+		copied = copy(dst, n.data[off:])
 	}
-	copied = copy(dst, n.data[off:])
 	if exact {
-		return copied, true
+		return copied, n.data != nil
 	}
-	end := min(uint64(len(dst)), pageEnd(size)-off)
-	for i := uint64(copied); i < end; i++ {
+	for i := copied; i < len(dst); i++ {
 		dst[i] = ' '
 	}
-	return int(max(end, uint64(copied))), true
+	return len(dst), n.data != nil
 }
 
 const pageSize = 4096
-
-func pageEnd(size uint64) uint64 { return (size + pageSize - 1) &^ (pageSize - 1) }
 
 // expire makes the next request render, with the content c from now on.
 func (n *node) expire(c Content) {

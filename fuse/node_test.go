@@ -161,13 +161,15 @@ func TestReadAt(t *testing.T) {
 	}{
 		{0, 4096, false, data[:4096]},
 		{4096, 4096, false, data[4096:] + strings.Repeat(" ", 8192-4800)},
-		{0, 1 << 16, false, data + strings.Repeat(" ", 8192-4800)},
+		{0, 8192, false, data + strings.Repeat(" ", 8192-4800)},
 		{0, 1 << 16, true, data},
 		{4000, 100, false, data[4000:4100]},
 		{4799, 10, true, data[4799:]},
 		{4799, 10, false, data[4799:] + strings.Repeat(" ", 9)},
-		{4800, 10, false, ""},
-		{1 << 40, 10, false, ""},
+		{4800, 10, false, strings.Repeat(" ", 10)},
+		{1 << 40, 10, false, strings.Repeat(" ", 10)},
+		{4800, 10, true, ""},
+		{1 << 40, 10, true, ""},
 		{0, 0, false, ""},
 	} {
 		buf := bytes.Repeat([]byte{0xff}, c.size)

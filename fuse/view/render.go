@@ -136,8 +136,10 @@ func (c *container) diskstats(dst []byte) ([]byte, error) {
 	if g == nil {
 		return d.Append(dst, nil), nil
 	}
-	io, err := g.IO(c.v.devices.get())
-	defer c.v.devices.put(io)
+	buf := c.v.devices.get()
+	defer c.v.devices.put(buf)
+	io, err := g.IO((*buf)[:0])
+	*buf = io[:0]
 	if errors.Is(err, cgroup.ErrNoController) {
 		io, err = io[:0], nil // no I/O is accounted: none is shown
 	}

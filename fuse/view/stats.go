@@ -62,11 +62,11 @@ func (s *stats) failed(file int, err error) { s.errors[file][reasonOf(err)].Add(
 // A devicePool lends the slices that a cgroup's I/O is read into.
 type devicePool struct{ pool sync.Pool }
 
-func (p *devicePool) get() []cgroup.Device {
+func (p *devicePool) get() *[]cgroup.Device {
 	if d, ok := p.pool.Get().(*[]cgroup.Device); ok {
-		return (*d)[:0]
+		return d
 	}
-	return nil
+	return new([]cgroup.Device)
 }
 
-func (p *devicePool) put(d []cgroup.Device) { p.pool.Put(&d) }
+func (p *devicePool) put(d *[]cgroup.Device) { p.pool.Put(d) }

@@ -53,8 +53,8 @@ func is(target error) func(*Container, error) bool {
 
 func TestWatch(t *testing.T) {
 	for name, every := range map[string]time.Duration{
-		"by events":    time.Hour,
-		"by scan only": 20 * time.Millisecond,
+		"by events":          time.Hour,
+		"and frequent scans": 20 * time.Millisecond,
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := open(t)
