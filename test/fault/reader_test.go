@@ -30,6 +30,8 @@ type report struct {
 	// Slow are the reads that took longer than the page cache does, as begin
 	// and end in ns of CLOCK_MONOTONIC.
 	Slow [][2]int64
+	// Micros counts the reads by how many µs they took, up to the last.
+	Micros []int64
 }
 
 const slowRead = int64(100 * time.Microsecond)
@@ -81,13 +83,19 @@ func playReader(args []string) error {
 func (r *report) add(o report) {
 	r.Reads, r.Failed, r.Wrong, r.Bounce = r.Reads+o.Reads, r.Failed+o.Failed, r.Wrong+o.Wrong, r.Bounce+o.Bounce
 	r.Slow = append(r.Slow, o.Slow...)
+	if r.Micros == nil {
+		r.Micros = make([]int64, len(o.Micros))
+	}
+	for i, k := range o.Micros {
+		r.Micros[i] += k
+	}
 	if r.Example = append(r.Example, o.Example...); len(r.Example) > 10 {
 		r.Example = r.Example[:10]
 	}
 }
 
 func readAll(targets []target, first int, pause time.Duration, stop *atomic.Bool) report {
-	var r report
+	r := report{Micros: make([]int64, 20_000)}
 	last := make([]seen, len(targets))
 	buf := make([]byte, 64<<10)
 	for i := first * 7; !stop.Load() || int(r.Reads) < len(targets); i++ {
@@ -96,6 +104,7 @@ func readAll(targets []target, first int, pause time.Duration, stop *atomic.Bool
 		data, err := readOnce(targets[k].Path, buf)
 		end := monotonic()
 		r.Reads++
+		r.Micros[min(int(end-begin)/1000, len(r.Micros)-1)]++
 		if end-begin > slowRead {
 			r.Slow = append(r.Slow, [2]int64{begin, end})
 		}
@@ -302,6 +311,17 @@ func (p report) waits(moments []int64, span time.Duration) []time.Duration {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// quantile returns how long a read took that is slower than the part q of all.
+func (p report) quantile(q float64) time.Duration {
+	var sum int64
+	for us, k := range p.Micros {
+		if sum += k; float64(sum) >= q*float64(p.Reads) {
+			return time.Duration(us) * time.Microsecond
+		}
+	}
+	return time.Duration(len(p.Micros)) * time.Microsecond
 }
 
 // quantile of sorted durations, 0 when there are none.
