@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -57,8 +58,12 @@ func FuzzParseMountinfo(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table, _ := parseMountinfo(data)
 		for _, m := range table {
-			m.isView("truesize:/run")
-			m.Container()
+			if m.isView("truesize:/run") && m.Type != FSType {
+				t.Errorf("%+v is taken for a view's", m)
+			}
+			if strings.Contains(m.Container(), "/") {
+				t.Errorf("%+v is of container %q", m, m.Container())
+			}
 		}
 	})
 }
