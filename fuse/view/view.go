@@ -145,7 +145,7 @@ func (v *View) knownIDs() []string {
 func (v *View) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { v.sample(ctx) })
-	wg.Go(func() { v.retryBad(ctx) })
+	wg.Go(func() { v.retry(ctx) })
 	err := v.reg.Watch(ctx, func(id string) { v.reload(id) })
 	wg.Wait()
 	if errors.Is(err, ctx.Err()) {
@@ -165,11 +165,13 @@ func (v *View) Close() {
 	v.host.close()
 }
 
-// retryEvery is how often entries that cannot be used are read again: what was
-// wrong may not be in them, and they do not change when it is over.
+// retryEvery is how often the view looks after what no event tells.
 const retryEvery = time.Second
 
-func (v *View) retryBad(ctx context.Context) {
+// retry reloads the entries that cannot be used, as what was wrong may not be
+// in them, and those that are gone: a container that a look-up brought in may
+// have been removed before the registry's watch ever saw it.
+func (v *View) retry(ctx context.Context) {
 	t := time.NewTicker(retryEvery)
 	defer t.Stop()
 	for {
@@ -178,13 +180,27 @@ func (v *View) retryBad(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		v.mu.Lock()
-		bad := slices.Collect(maps.Keys(v.badEntries))
-		v.mu.Unlock()
-		for _, id := range bad {
+		for _, id := range v.doubtful() {
 			v.reload(id)
 		}
 	}
+}
+
+// doubtful returns the containers that retry is for.
+func (v *View) doubtful() []string {
+	known := v.knownIDs() // before the registry is listed: a new one is in both
+	there, err := v.reg.IDs()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list := slices.Collect(maps.Keys(v.badEntries))
+	if err == nil {
+		for _, id := range known {
+			if _, found := slices.BinarySearch(there, id); !found {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
 }
 
 func (v *View) path(file int) string { return v.paths[file] }
