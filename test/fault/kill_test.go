@@ -16,8 +16,10 @@ func TestServerKilled(t *testing.T) {
 	r := n.startReaders(8, 100*time.Microsecond, allFiles...)
 	var kills []int64
 	for range scaled(40, 1000) {
+		pid := n.server()
 		time.Sleep(between())
-		kills = append(kills, n.kill(n.server(), syscall.SIGKILL))
+		kills = append(kills, n.kill(pid, syscall.SIGKILL))
+		n.await("its end", func() bool { return n.status().ServerPID != pid })
 	}
 	time.Sleep(between())
 	p := r.stop()
