@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/pkg/logs/cli"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/version"
 )
@@ -54,7 +55,7 @@ func rootCommand() *cobra.Command {
 	}
 	cmd.SetVersionTemplate("truesize {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&runDir, "run-dir", envOr("TRUESIZE_RUN_DIR", "/run/truesize"), "run directory of the agent ($TRUESIZE_RUN_DIR)")
-	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), versionCommand(),
+	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(), versionCommand(),
 		attachCommand(&runDir), detachCommand(&runDir), repairCommand(&runDir), uninstallCommand(&runDir))
 	return cmd
 }

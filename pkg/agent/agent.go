@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/truesize/truesize/cni/reconcile"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/config"
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/lifecycle"
+	"github.com/truesize/truesize/pkg/logs"
 	"github.com/truesize/truesize/pkg/metrics"
 	"github.com/truesize/truesize/pkg/nri"
 	"github.com/truesize/truesize/pkg/registry"
@@ -78,6 +80,9 @@ type agent struct {
 	registry *registry.Dir
 	view     *viewd.Client
 	health   *health
+	pods     *pods
+	logs     *logs.Component       // nil without the section logs
+	network  *reconcile.Reconciler // nil when switched off
 }
 
 func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
@@ -117,6 +122,12 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 		Observer:     a.metrics,
 		Log:          log,
 	})
+	a.pods = newPods(a.manager)
+	a.network = a.newNetwork()
+	if a.logs, err = a.newLogs(); err != nil {
+		a.cgroups.Close()
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -179,9 +190,15 @@ func (a *agent) run(ctx context.Context) error {
 	group.Go(func() error {
 		return nri.New(nri.Config{
 			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,
-			Manager: a.manager, Observer: a.health, Log: a.log,
+			Manager: a.pods, Observer: a.health, Log: a.log,
 		}).Run(ctx)
 	})
+	if a.logs != nil {
+		group.Go(func() error { return a.logs.Run(ctx) })
+	}
+	if a.network != nil {
+		group.Go(func() error { return a.network.Run(ctx) })
+	}
 	return group.Wait()
 }
 

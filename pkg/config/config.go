@@ -38,6 +38,10 @@ type Config struct {
 
 	ViewBinary string        // view.binary: a path, or a name on PATH
 	Freshness  time.Duration // view.freshness: how old a file's content may be
+
+	Network bool // network.reconcile: tidy up after the CNI plugin
+
+	Logs *Section // logs: forwarding, nil is off; docs/logs.md has its keys
 }
 
 // Default returns the configuration of an empty file.
@@ -57,5 +61,6 @@ func Default() Config {
 		NumCPUs:        true,
 		ViewBinary:     "truesize-viewd",
 		Freshness:      50 * time.Millisecond,
+		Network:        true,
 	}
 }

@@ -26,6 +26,7 @@ inject:
   shim: false
   numCPUs: false
 view: {binary: /usr/bin/viewd, freshness: 100ms}
+network: {reconcile: false}
 `
 
 // nothing is an environment without variables.

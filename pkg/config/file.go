@@ -73,6 +73,8 @@ func (f *file) section(prefix string, n *yaml.Node) {
 func (f *file) value(key string, name, n *yaml.Node) {
 	s, known := f.settings[key]
 	switch {
+	case key == "logs":
+		f.logs(n)
 	case f.sections[key]:
 		f.section(key, n)
 	case !known:
@@ -83,6 +85,17 @@ func (f *file) value(key string, name, n *yaml.Node) {
 		f.fail(name, key, "holds %s: write one value", kind(n))
 	default:
 		f.set(s, n, []string{n.Value})
+	}
+}
+
+// logs keeps the section of log forwarding for its component.
+func (f *file) logs(n *yaml.Node) {
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // all of it commented out
+	case n.Kind != yaml.MappingNode:
+		f.fail(n, "logs", "holds %s: write keys under it", kind(n))
+	default:
+		f.config.Logs = &Section{file: f.name, key: "logs", node: n}
 	}
 }
 

@@ -30,6 +30,9 @@ type Spec struct {
 	CPUShares uint64
 	// PID is the container's init, 0 until it exists.
 	PID int
+	// Image and PodIP are what the runtime says of them, empty when it does
+	// not. No rule depends on them.
+	Image, PodIP string
 }
 
 // A Kernel answers what the node's kernel knows.

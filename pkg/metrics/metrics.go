@@ -108,6 +108,9 @@ func buildInfo() prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
+// Register adds the metrics of a component that has a collector of its own.
+func (m *Metrics) Register(c prometheus.Collector) { m.registry.MustRegister(c) }
+
 // Injection counts the end of a container's creation.
 func (m *Metrics) Injection(a inject.Adjustment, isFailed bool) {
 	outcome := injected

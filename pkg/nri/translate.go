@@ -35,7 +35,21 @@ func spec(pod *api.PodSandbox, c *api.Container) lifecycle.Spec {
 		Limits:      limits(resources),
 		CPUShares:   resources.GetCpu().GetShares().GetValue(),
 		PID:         int(c.GetPid()),
+		Image:       c.GetAnnotations()[imageAnnotation],
+		PodIP:       firstIP(pod),
 	}
+}
+
+// imageAnnotation is where containerd's CRI notes the image's name as the pod
+// has it: NRI has no field for it.
+const imageAnnotation = "io.kubernetes.cri.image-name"
+
+// firstIP returns a pod's primary address.
+func firstIP(pod *api.PodSandbox) string {
+	if ips := pod.GetIps(); len(ips) > 0 {
+		return ips[0]
+	}
+	return ""
 }
 
 // privileged reports whether the container was asked to be privileged, which

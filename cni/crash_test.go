@@ -1,0 +1,400 @@
+package cni_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/truesize/truesize/cni/internal/nettest"
+)
+
+// long reports whether the tests shall run with the counts of the soak.
+func long() bool { return os.Getenv("TRUESIZE_LONG") == "1" }
+
+// TestParallel attaches and detaches many pods at once.
+func TestParallel(t *testing.T) {
+	const pods = 100
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24", "fd09::/64"}, "10.9.0.200/24", "fd09::c8/64")
+	conf := n.with("hostAccess", true)
+	all := make([]*pod, pods)
+	for i := range all {
+		all[i] = newPod(t, fmt.Sprintf("c%d", i))
+	}
+	var mu sync.Mutex
+	seen := map[string]string{}
+	each(all, func(p *pod) {
+		r, err := n.tryAdd(p, conf)
+		if err != nil {
+			t.Errorf("ADD %s: %v", p.id, err)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range r.IPs {
+			if other := seen[ip(r, i)]; other != "" {
+				t.Errorf("%s was given to %s and %s", ip(r, i), other, p.id)
+			}
+			seen[ip(r, i)] = p.id
+		}
+	})
+	n.Serve(t, ":80")
+	all[0].Serve(t, ":80")
+	if _, err := all[pods-1].Seen("10.9.0.200:80"); err != nil {
+		t.Errorf("the last pod does not reach the node: %v", err)
+	}
+	each(all, func(p *pod) {
+		if _, err := n.call("DEL", p, conf); err != nil {
+			t.Errorf("DEL %s: %v", p.id, err)
+		}
+	})
+	wantNothingLeft(t, n, all...)
+}
+
+// each calls f for all pods at once.
+func each(pods []*pod, f func(*pod)) {
+	var wg sync.WaitGroup
+	for _, p := range pods {
+		wg.Go(func() { f(p) })
+	}
+	wg.Wait()
+}
+
+// TestKilled kills ADDs and DELs at random moments. Then GC with the list of
+// what the runtime knows must leave exactly that, and a retried ADD must work.
+func TestKilled(t *testing.T) {
+	kills := 200
+	if testing.Short() {
+		kills = 40
+	}
+	if long() {
+		kills = 2000
+	}
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24", "fd09::/64"}, "10.9.0.200/24", "fd09::c8/64")
+	conf := n.with("hostAccess", true, "sticky", "1h")
+	span := callTime(t, n, conf)
+	const width = 8
+	slots := make([]*pod, width)
+	var all []*pod
+	killed := 0
+	for round := 0; killed < kills; round++ {
+		for i := range slots {
+			slots[i] = newPod(t, fmt.Sprintf("r%d-%d", round, i)).named("default", fmt.Sprintf("web-%d", i))
+		}
+		all = append(all, slots...)
+		for _, verb := range []string{"ADD", "DEL"} {
+			var mu sync.Mutex
+			each(slots, func(p *pod) {
+				if killAt(t, n.command(verb, p, conf), n, rand.N(span)) {
+					mu.Lock()
+					killed++
+					mu.Unlock()
+				}
+			})
+			// Whatever the first call left, the runtime may call again.
+			p := slots[round%width]
+			if verb == "ADD" {
+				n.del(p, conf)
+				n.add(p, conf)
+				wantDistinct(t, n)
+			}
+			n.del(p, conf)
+		}
+		if round%5 == 0 {
+			keep := slots[(round+1)%width]
+			n.del(keep, conf)
+			r := n.add(keep, conf)
+			gc(t, n, conf, keep)
+			if got := reservations(t, n); len(got) != len(r.IPs) {
+				t.Fatalf("after GC the addresses %v are reserved, want those of one pod, %v", got, r.IPs)
+			}
+			n.del(keep, conf)
+			wantNothingLeft(t, n, all...)
+			for _, p := range all {
+				p.Destroy()
+			}
+			all = nil
+		}
+	}
+	gc(t, n, conf)
+	wantNothingLeft(t, n, all...)
+	t.Logf("%d calls killed", killed)
+}
+
+// callTime is how long an ADD takes here, with some room.
+func callTime(t *testing.T, n *node, conf any) time.Duration {
+	p := newPod(t, "timing")
+	start := time.Now()
+	n.add(p, conf)
+	d := time.Since(start)
+	n.del(p, conf)
+	return d * 3 / 2
+}
+
+// killAt runs cmd and kills it after d, if it has not ended by then.
+func killAt(t *testing.T, cmd *exec.Cmd, n *node, d time.Duration) bool {
+	if err := n.Start(cmd); err != nil {
+		t.Error(err)
+		return false
+	}
+	timer := time.AfterFunc(d, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	return err != nil && !cmd.ProcessState.Exited()
+}
+
+// gc runs GC with the pods as the valid ones.
+func gc(t *testing.T, n *node, conf map[string]any, valid ...*pod) {
+	t.Helper()
+	list := []any{}
+	for _, p := range valid {
+		list = append(list, map[string]any{"containerID": p.id, "ifname": "eth0"})
+	}
+	if _, err := n.call("GC", nil, merge(conf, "cni.dev/valid-attachments", list)); err != nil {
+		t.Fatalf("GC: %v", err)
+	}
+}
+
+// wantDistinct fails the test if two reservations are of one container in
+// one family, or a container's are not what its record says.
+func wantDistinct(t *testing.T, n *node) {
+	t.Helper()
+	seen := map[string]string{}
+	for _, a := range reservations(t, n) {
+		data, err := os.ReadFile(filepath.Join(n.dir, "ipam/lan", a))
+		if err != nil {
+			continue
+		}
+		key := string(data)
+		if bytes.ContainsRune([]byte(a), ':') {
+			key += "/6"
+		}
+		if seen[key] != "" {
+			t.Errorf("%q has both %s and %s", data, seen[key], a)
+		}
+		seen[key] = a
+	}
+}
+
+// TestGCWithoutAList: no list is not an empty one.
+func TestGCWithoutAList(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	conf := n.with("hostAccess", true)
+	alive, dead := newPod(t, "alive"), newPod(t, "dead")
+	n.add(alive, conf)
+	n.add(dead, conf)
+	dead.Destroy()
+	waitFor(t, "the dead pod's macvlan goes", func() bool {
+		if _, err := n.call("GC", nil, conf); err != nil {
+			t.Fatal(err)
+		}
+		return len(reservations(t, n)) == 1
+	})
+	if !alive.Has("eth0") {
+		t.Error("GC without a list took a living pod's interface")
+	}
+	gc(t, n, conf, alive)
+	if !alive.Has("eth0") || len(reservations(t, n)) != 1 {
+		t.Error("GC took a valid attachment")
+	}
+	gc(t, n, conf)
+	if alive.Has("eth0") {
+		t.Error("GC with an empty list left an attachment")
+	}
+	wantNothingLeft(t, n, alive)
+}
+
+// TestDelWithNothing: DEL succeeds whatever is missing.
+func TestDelWithNothing(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	for _, c := range []struct {
+		name string
+		lose func(n *node, p *pod)
+	}{
+		{"nothing", func(*node, *pod) {}},
+		{"namespace", func(_ *node, p *pod) { p.Destroy() }},
+		{"namespace's name", func(_ *node, p *pod) { p.Remove() }},
+		{"no CNI_NETNS", func(_ *node, p *pod) { p.Path = "" }},
+		{"interface", func(_ *node, p *pod) { must(p.Conn.Delete("eth0")) }},
+		{"shim", func(n *node, _ *pod) { must(n.Conn.Delete("ts-eth0")) }},
+		{"master", func(n *node, _ *pod) { must(n.Conn.Delete("eth0")) }},
+		{"run directory", func(n *node, _ *pod) { must(os.RemoveAll(filepath.Join(n.dir, "run"))) }},
+		{"state directory", func(n *node, _ *pod) { must(os.RemoveAll(filepath.Join(n.dir, "state"))) }},
+		{"address store", func(n *node, _ *pod) { must(os.RemoveAll(filepath.Join(n.dir, "ipam"))) }},
+		{"all directories", func(n *node, _ *pod) {
+			for _, d := range []string{"run", "state", "ipam"} {
+				must(os.RemoveAll(filepath.Join(n.dir, d)))
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+			conf := n.with("hostAccess", true)
+			p := newPod(t, "c1")
+			n.add(p, conf)
+			c.lose(n, p)
+			n.del(p, conf)
+			n.del(p, conf)
+			wantNoFiles(t, n)
+			q := newPod(t, "c2")
+			if c.name == "master" {
+				return
+			}
+			n.add(q, conf)
+			n.del(q, conf)
+			wantNothingLeft(t, n, q)
+		})
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// TestLateDel: the DEL of an old container comes when its address, and its
+// namespace's path, are another's.
+func TestLateDel(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24 10.9.0.10-10.9.0.10"}, "10.9.0.200/24")
+	conf := n.with("hostAccess", true)
+	old := newPod(t, "old")
+	n.add(old, conf)
+	n.del(old, conf)
+	young := newPod(t, "young")
+	r := n.add(young, conf)
+	young.Serve(t, ":80")
+	old.Path = young.Path
+	n.del(old, conf)
+	n.WantSeen(t, ip(r, 0)+":80", "10.9.0.200")
+	if got := reservations(t, n); len(got) != 1 {
+		t.Errorf("reserved: %v", got)
+	}
+}
+
+// TestDamagedState: files that a crash or a hand has damaged.
+func TestDamagedState(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	for _, garbage := range []string{"", "{", "\x00\x00\x00\x00", `{"network":"other","containerID":"x","ifname":"y"}`, `[]`, `null`} {
+		t.Run(fmt.Sprintf("%q", garbage), func(t *testing.T) {
+			n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+			conf := n.with("hostAccess", true, "sticky", "1h")
+			p := newPod(t, "c1").named("default", "web-0")
+			n.add(p, conf)
+			for _, f := range []string{
+				"run/attachments/lan/c1@eth0", "state/networks/lan/sticky.json", "state/networks/lan/conflicts.json",
+				"state/networks/lan/boot", "ipam/lan/.truesize.released", "ipam/lan/last_reserved_ip.0",
+			} {
+				must(os.WriteFile(filepath.Join(n.dir, f), []byte(garbage), 0o600))
+			}
+			if _, err := n.call("STATUS", nil, conf); err != nil {
+				t.Errorf("STATUS: %v", err)
+			}
+			q := newPod(t, "c2").named("default", "web-1")
+			n.add(q, conf)
+			n.del(p, conf)
+			n.del(q, conf)
+			gc(t, n, conf)
+			wantNothingLeft(t, n, p, q)
+		})
+	}
+}
+
+// TestFullDisk: with no space left an ADD fails and takes all back; a DEL
+// works.
+func TestFullDisk(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	disk := filepath.Join(n.dir, "disk")
+	must(os.Mkdir(disk, 0o755))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=64", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", disk).Run() })
+	for _, d := range []string{"run", "state", "ipam"} {
+		must(os.Mkdir(filepath.Join(disk, d), 0o755))
+		must(os.Symlink(filepath.Join("disk", d), filepath.Join(n.dir, d)))
+	}
+	conf := n.with("hostAccess", true, "sticky", "1h")
+	p, q := newPod(t, "c1").named("default", "web-0"), newPod(t, "c2").named("default", "web-1")
+	n.add(p, conf)
+	for _, full := range []string{"blocks", "inodes"} {
+		t.Run(full, func(t *testing.T) {
+			fill(t, disk, full)
+			_, err := n.tryAdd(q, conf)
+			wantCode(t, err, 5)
+			if q.Has("eth0") {
+				t.Error("the failed ADD left its link")
+			}
+			n.del(p, conf)
+			empty(disk)
+			n.del(q, conf)
+			wantNothingLeft(t, n, p, q)
+			n.add(p, conf)
+		})
+	}
+}
+
+// fill uses up the disk's blocks or inodes.
+func fill(t *testing.T, disk, what string) {
+	if what == "blocks" {
+		err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 1<<20), 0o600)
+		if err == nil {
+			t.Fatal("the disk did not get full")
+		}
+		return
+	}
+	for i := 0; ; i++ {
+		if err := os.WriteFile(filepath.Join(disk, fmt.Sprintf("filler%d", i)), nil, 0o600); err != nil {
+			return
+		}
+	}
+}
+
+func empty(disk string) {
+	files, _ := filepath.Glob(filepath.Join(disk, "filler*"))
+	for _, f := range files {
+		os.Remove(f)
+	}
+}
+
+// TestGarbageCalls feeds the program what no runtime sends: it must answer
+// with a CNI error and make nothing.
+func TestGarbageCalls(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"})
+	p := newPod(t, "c1")
+	whole, _ := json.Marshal(n.with("hostAccess", true, "prevResult", map[string]any{}))
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 60 {
+		b := append([]byte(nil), whole...)
+		switch i % 3 {
+		case 0:
+			b = b[:rng.IntN(len(b))]
+		case 1:
+			b[rng.IntN(len(b))] ^= byte(1 << rng.IntN(8))
+		case 2:
+			b = append(b[:rng.IntN(len(b))], byte(rng.IntN(256)))
+		}
+		cmd := n.command([]string{"ADD", "DEL", "CHECK", "GC", "STATUS"}[i%5], p, nil)
+		cmd.Stdin = bytes.NewReader(b)
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		if err := n.Run(cmd); err == nil {
+			n.del(p, n.conf)
+		} else if !json.Valid(out.Bytes()) {
+			t.Errorf("%q: %v, and stdout %q", b, err, out.String())
+		}
+	}
+	n.del(p, n.conf)
+}

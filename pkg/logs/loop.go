@@ -1,0 +1,488 @@
+package logs
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/truesize/truesize/pkg/logs/checkpoint"
+	"github.com/truesize/truesize/pkg/logs/parse"
+	"github.com/truesize/truesize/pkg/logs/record"
+	"github.com/truesize/truesize/pkg/logs/sink"
+)
+
+// A loop is the goroutine that owns all files, chains and directories. Other
+// goroutines reach it through the acks, the watcher's channel and asks.
+type loop struct {
+	cfg       Config
+	log       *slog.Logger
+	metadata  Metadata
+	only      func(Ref) bool
+	sink      sink.Sink
+	store     *checkpoint.Store
+	watcher   *watcher // nil where the kernel gives no hints
+	formats   map[string]record.Format
+	topicRule *regexp.Regexp
+
+	now   time.Time
+	roots []*root
+	dirs  map[int32]*dir   // by watch
+	quiet map[int32]*chain // by watch, waiting for their file to change
+	dirty []*dir
+
+	active []*chain // in the next round
+	spare  []*chain
+	polled []*chain // at the next tick
+
+	limits       map[string]*limiter
+	restored     map[string]map[string]checkpoint.File // by directory, by id
+	restoredMeta map[string]Meta
+	first        bool // there was no checkpoint
+	firstScan    bool
+	watchFailed  bool
+	fileNum      uint64
+
+	buf       []byte // of reads
+	unescaped []byte
+	times     parse.TimeCache
+	bufs      [][]byte // for chunks
+	recs      [][]sink.Record
+	buffered  int64 // memory of chunks on their way
+	held      int64 // memory of lines that wait for their end
+	budget    int64
+
+	acks acks
+	asks chan func()
+
+	changed      bool // since the last checkpoint
+	saved        time.Time
+	saveFailures int
+	nextScan     time.Time
+	nextTick     time.Time
+	nextDeleted  time.Time
+	totals       totals
+}
+
+// acks collects acknowledged entries from the sink's goroutines.
+type acks struct {
+	mu     sync.Mutex
+	list   []*entry
+	notify chan struct{}
+}
+
+func (a *acks) add(e *entry) {
+	a.mu.Lock()
+	a.list = append(a.list, e)
+	a.mu.Unlock()
+	select {
+	case a.notify <- struct{}{}:
+	default:
+	}
+}
+
+func (a *acks) take(into []*entry) []*entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	into = append(into[:0], a.list...)
+	clear(a.list)
+	a.list = a.list[:0]
+	return into
+}
+
+// run reads until ctx is done; then it calls stopped, waits for what is on its
+// way until drained says that the sink acknowledges no more, and writes the
+// last checkpoint.
+func (l *loop) run(ctx context.Context, stopped func(), drained <-chan struct{}) error {
+	l.now = time.Now()
+	l.firstScan = true
+	l.scan(true)
+	l.firstScan = false
+	l.forgetRest()
+	l.nextScan = l.now.Add(time.Duration(l.cfg.ScanInterval))
+	for ctx.Err() == nil {
+		l.now = time.Now()
+		l.work()
+		if !l.round() {
+			l.wait(ctx)
+		}
+	}
+	stopped()
+	for open := true; open; {
+		select {
+		case <-drained:
+			open = false
+		case <-l.acks.notify:
+		case f := <-l.asks:
+			f()
+		}
+		l.now = time.Now()
+		l.takeAcks()
+		l.saveIfDue(false)
+	}
+	l.takeAcks()
+	return l.save()
+}
+
+// work does what is due beside reading.
+func (l *loop) work() {
+	l.takeAcks()
+	l.takeEvents()
+	l.lookDirty()
+	if !l.now.Before(l.nextScan) {
+		l.scan(true)
+		l.nextScan = l.now.Add(l.scanInterval())
+	}
+	if !l.now.Before(l.nextTick) {
+		l.nextTick = l.now.Add(pollInterval)
+		for _, c := range l.polled {
+			c.queue = queueReady
+		}
+		l.active, l.polled = append(l.active, l.polled...), l.polled[:0]
+	}
+	if !l.now.Before(l.nextDeleted) {
+		l.nextDeleted = l.now.Add(time.Second)
+		l.boundDeleted()
+	}
+	l.saveIfDue(false)
+	select {
+	case f := <-l.asks:
+		f()
+	default:
+	}
+}
+
+// scanInterval is how long until all directories are looked at again.
+func (l *loop) scanInterval() time.Duration {
+	if l.watcher == nil || l.watchFailed {
+		return min(200*time.Millisecond, time.Duration(l.cfg.ScanInterval))
+	}
+	return time.Duration(l.cfg.ScanInterval)
+}
+
+// round gives every chain that may have data one turn. It says whether it is
+// worth going on at once.
+func (l *loop) round() bool {
+	list := l.active
+	l.active = l.spare[:0]
+	progress := false
+	for i, c := range list {
+		if l.watcher != nil && len(l.watcher.events) > 0 {
+			// A new file may be gone soon: it is opened first. The others
+			// keep their places.
+			l.active = append(l.active, list[i:]...)
+			progress = true
+			break
+		}
+		if c.queue != queueReady {
+			continue
+		}
+		c.queue = queueNone
+		switch l.turn(c) {
+		case turnMore:
+			progress = true
+			l.ready(c)
+		case turnBlocked:
+			l.ready(c)
+		case turnEnd:
+			l.later(c)
+		}
+	}
+	clear(list)
+	l.spare = list[:0]
+	return progress
+}
+
+// ready puts a chain into the next round.
+func (l *loop) ready(c *chain) {
+	switch c.queue {
+	case queueReady:
+		return
+	case queuePoll:
+		l.polled = slices.DeleteFunc(l.polled, func(o *chain) bool { return o == c })
+	}
+	c.queue = queueReady
+	l.active = append(l.active, c)
+}
+
+// later has a chain looked at again: at the next tick, or when the kernel says
+// that its file has changed.
+func (l *loop) later(c *chain) {
+	if c.queue != queueNone {
+		return
+	}
+	if c.idlePolls > quietPolls && l.hush(c) {
+		return
+	}
+	c.queue = queuePoll
+	l.polled = append(l.polled, c)
+}
+
+// hush leaves a chain to the kernel's hint. It says false when there is still
+// something to wait for, or no hint to be had.
+func (l *loop) hush(c *chain) bool {
+	f := c.head()
+	if l.watcher == nil || !c.configured || f == nil || f.osFile() == nil || !f.present || c.after(f) != nil {
+		return false
+	}
+	if _, held := c.joiner.Holding(); held || c.dropped.lines > 0 || c.replaced() {
+		return false
+	}
+	if c.quietFile != f {
+		l.unwatch(c)
+		wd, err := l.watcher.once(f.osFile())
+		if err != nil {
+			l.watchFailed = true
+			return false
+		}
+		c.quietWD, c.quietFile = wd, f
+		l.quiet[wd] = c
+		// What was written before the watch is not told: one more look.
+		return false
+	}
+	return true
+}
+
+// remove takes a chain that is no more out of the loop.
+func (l *loop) remove(c *chain) {
+	if c.queue == queuePoll {
+		l.polled = slices.DeleteFunc(l.polled, func(o *chain) bool { return o == c })
+	}
+	c.queue = queueNone // round leaves it out
+	l.totals.gone.add(&c.stats)
+	l.held -= c.held
+	c.held = 0
+	delete(l.limits, podKey(c.ref))
+	l.unwatch(c)
+}
+
+func (l *loop) unwatch(c *chain) {
+	if c.quietFile != nil {
+		delete(l.quiet, c.quietWD)
+		if l.watcher != nil {
+			l.watcher.forget(c.quietWD)
+		}
+		c.quietFile = nil
+	}
+}
+
+// wait sleeps until there is something to do.
+func (l *loop) wait(ctx context.Context) {
+	next := l.nextScan
+	sooner := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	if len(l.polled) > 0 {
+		sooner(l.nextTick)
+	}
+	for _, d := range l.dirty {
+		sooner(d.due())
+	}
+	if l.changed {
+		sooner(l.saved.Add(time.Duration(l.cfg.Checkpoint)))
+	}
+	if len(l.active) > 0 { // blocked: the bound on deleted files still holds
+		sooner(l.nextDeleted)
+	}
+	var events chan []event
+	if l.watcher != nil {
+		events = l.watcher.events
+	}
+	timer := time.NewTimer(max(next.Sub(l.now), time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.acks.notify:
+	case <-l.sink.Wake():
+	case list := <-events:
+		l.now = time.Now()
+		l.hints(list)
+	case f := <-l.asks:
+		f()
+	case <-timer.C:
+	}
+}
+
+func (l *loop) takeEvents() {
+	if l.watcher == nil {
+		return
+	}
+	for {
+		select {
+		case list := <-l.watcher.events:
+			l.hints(list)
+		default:
+			return
+		}
+	}
+}
+
+// hints takes what the kernel says.
+func (l *loop) hints(list []event) {
+	for _, e := range list {
+		if e.overflow {
+			l.nextScan = l.now
+			continue
+		}
+		if d := l.dirs[e.wd]; d != nil {
+			l.touch(d)
+		}
+		if c := l.quiet[e.wd]; c != nil {
+			delete(l.quiet, e.wd)
+			c.quietFile, c.idlePolls = nil, 0
+			l.ready(c)
+		}
+	}
+}
+
+// touch has a directory looked at soon.
+func (l *loop) touch(d *dir) {
+	if !d.dirty || !slices.Contains(l.dirty, d) {
+		d.dirty = true
+		l.dirty = append(l.dirty, d)
+	}
+}
+
+// takeAcks deals with what the sink has acknowledged.
+func (l *loop) takeAcks() {
+	list := l.acks.take(nil)
+	for _, e := range list {
+		e.acked = true
+	}
+	for _, e := range list {
+		if len(e.chain.fifo) > 0 && e.chain.fifo[0].acked {
+			e.chain.settle()
+			l.afterAck(e.chain)
+		}
+	}
+}
+
+// afterAck forgets what is over.
+func (l *loop) afterAck(c *chain) {
+	for _, f := range c.files {
+		if !f.present && f.done() {
+			d := c.dir
+			l.prune(d)
+			if len(d.chains) == 0 {
+				l.touch(d) // vanished, perhaps
+			}
+			return
+		}
+	}
+}
+
+// newEntry starts a chunk of records of a file.
+func (l *loop) newEntry(c *chain, num uint64) *entry {
+	e := &entry{chain: c, file: num}
+	for _, f := range c.files {
+		if f.num == num {
+			e.chunk.File = f.id
+		}
+	}
+	e.chunk.Topic, e.chunk.Key = c.topic, c.key
+	e.chunk.Done = func(*sink.Chunk) { l.acks.add(e) }
+	if n := len(l.bufs); n > 0 {
+		e.chunk.Buf, l.bufs = l.bufs[n-1][:0], l.bufs[:n-1]
+	} else {
+		e.chunk.Buf = make([]byte, 0, chunkBytes+64<<10)
+	}
+	if n := len(l.recs); n > 0 {
+		e.chunk.Records, l.recs = l.recs[n-1][:0], l.recs[:n-1]
+	}
+	return e
+}
+
+// Pools of chunk buffers: those of a size worth keeping, and not many.
+const (
+	poolMin = 128 << 10
+	poolMax = 16
+)
+
+// fit gives a small chunk a buffer of its own size, so that a thousand
+// containers with one line each do not hold a thousand large buffers.
+func (l *loop) fit(e *entry) {
+	c := &e.chunk
+	if len(c.Buf) < cap(c.Buf)/2 {
+		buf, recs := c.Buf, c.Records
+		c.Buf, c.Records = slices.Clone(buf), slices.Clone(recs)
+		l.keep(buf, recs)
+	}
+	e.cost = int64(cap(c.Buf) + 24*cap(c.Records) + 256)
+}
+
+func (l *loop) keep(buf []byte, recs []sink.Record) {
+	if cap(buf) >= poolMin && cap(buf) <= 4*chunkBytes && len(l.bufs) < poolMax {
+		l.bufs, l.recs = append(l.bufs, buf), append(l.recs, recs)
+	}
+}
+
+// recycle takes back an acknowledged chunk.
+func (l *loop) recycle(e *entry) {
+	l.buffered -= e.cost
+	l.keep(e.chunk.Buf, e.chunk.Records)
+	e.chunk.Buf, e.chunk.Records = nil, nil
+}
+
+// saveIfDue writes a checkpoint when something changed and the last is old
+// enough.
+func (l *loop) saveIfDue(now bool) {
+	if l.changed && (now || l.now.Sub(l.saved) >= time.Duration(l.cfg.Checkpoint)) {
+		if err := l.save(); err != nil {
+			if l.saveFailures++; l.saveFailures&(l.saveFailures-1) == 0 {
+				l.log.Error("logs: checkpoint; reading goes on, after a crash more lines come twice", "failures", l.saveFailures, "error", err)
+			}
+			return
+		}
+		l.saveFailures = 0
+	}
+}
+
+// save writes the checkpoint.
+func (l *loop) save() error {
+	l.saved = l.now
+	if err := l.store.Save(l.state()); err != nil {
+		l.totals.checkpointErrors++
+		return err
+	}
+	l.totals.checkpointAt = l.now
+	l.changed = false
+	return nil
+}
+
+// state is what a checkpoint holds now.
+func (l *loop) state() *checkpoint.State {
+	s := new(checkpoint.State)
+	for _, files := range l.restored {
+		for _, e := range files {
+			s.Files = append(s.Files, e)
+		}
+	}
+	for _, r := range l.roots {
+		for _, d := range r.logs {
+			for _, e := range d.restored {
+				s.Files = append(s.Files, e)
+			}
+			for _, c := range d.chains {
+				for _, f := range c.files {
+					if f.id != "" {
+						s.Files = append(s.Files, checkpoint.File{
+							ID: f.id, Dir: d.path, Name: f.name, Dev: f.inode.dev, Ino: f.inode.ino, Gen: f.gen,
+							Safe: f.safe, Size: max(f.size, f.read), Path: f.firstSeen,
+						})
+					}
+				}
+			}
+			if d.metaKnown && d.kind == "pods" && len(d.chains) > 0 {
+				if m, err := json.Marshal(d.meta); err == nil {
+					s.Containers = append(s.Containers, checkpoint.Container{Dir: d.path, Meta: m})
+				}
+			}
+		}
+	}
+	return s
+}

@@ -1,0 +1,332 @@
+package logs
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const appLog = "ns_pod_uid/app/0.log"
+
+func gz(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(data)
+	_ = z.Close()
+	if err := os.WriteFile(path+".gz.part", b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".gz.part", path+".gz"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A file is renamed, written on for a moment, and the next one begun.
+func TestRename(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100000")))
+	r.write(appLog+".20240501-100000", cri(numbers(5, 8)...))
+	r.want(numbers(0, 8)...)
+	r.write(appLog+".20240501-100000", cri(numbers(8, 9)...))
+	r.write(appLog, cri(numbers(9, 20)...))
+	r.want(numbers(0, 20)...)
+	// And again, faster than anybody looks.
+	r.write(appLog, cri(numbers(20, 25)...))
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100001")))
+	r.write(appLog, cri(numbers(25, 30)...))
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100002")))
+	r.write(appLog, cri(numbers(30, 35)...))
+	r.want(numbers(0, 35)...)
+	r.settled()
+	r.noLoss()
+	r.until("only the file being written is open", func() bool { return r.status().OpenFiles == 1 })
+}
+
+// While the reader is down, the file it was reading is rotated, compressed and
+// followed by others; it goes on in the middle of the compressed one.
+func TestGzipWhileDown(t *testing.T) {
+	for name, first := range map[string]int{"read in part": 5, "read to its end": 10, "never read": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "pods")
+			if first > 0 {
+				r.write(appLog, cri(numbers(0, first)...))
+				r.start()
+				r.want(numbers(0, first)...)
+				r.stop()
+			}
+			r.write(appLog, cri(numbers(first, 10)...))
+			r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100000")))
+			gz(t, r.path(appLog+".20240501-100000"))
+			r.write(appLog+".20240501-100001", cri(numbers(10, 20)...))
+			gz(t, r.path(appLog+".20240501-100001"))
+			r.write(appLog+".20240501-100002", cri(numbers(20, 30)...))
+			r.write(appLog, cri(numbers(30, 40)...))
+			r.start()
+			r.want(numbers(0, 40)...)
+			r.settled()
+			r.stop()
+			// Nothing comes again.
+			r.start()
+			r.write(appLog, cri(numbers(40, 41)...))
+			r.want(numbers(0, 41)...)
+			r.noLoss()
+		})
+	}
+}
+
+// A file is compressed while it is read, and while nothing can be delivered.
+func TestGzipWhileBlocked(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	r.out.hold(true)
+	r.write(appLog, cri(numbers(5, 10)...))
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100000")))
+	r.write(appLog, cri(numbers(10, 15)...))
+	r.until("both are open", func() bool { return r.status().OpenFiles == 2 })
+	gz(t, r.path(appLog+".20240501-100000"))
+	time.Sleep(100 * time.Millisecond)
+	r.out.hold(false)
+	r.want(numbers(0, 15)...)
+	r.write(appLog, cri(numbers(15, 16)...))
+	r.want(numbers(0, 16)...)
+	r.settled()
+	r.noLoss()
+}
+
+// The oldest file goes before it was read: it is read all the same.
+func TestDeletedUnread(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.out.hold(true)
+	r.write(appLog, cri(numbers(0, 1000)...))
+	r.until("the file is open", func() bool { return r.status().OpenFiles == 1 })
+	r.ok(os.RemoveAll(r.path("ns_pod_uid")))
+	time.Sleep(100 * time.Millisecond)
+	// A new pod of the same name and uid, whose inode may be any.
+	r.write(appLog, cri(numbers(1000, 1010)...))
+	time.Sleep(100 * time.Millisecond)
+	r.out.hold(false)
+	r.want(numbers(0, 1010)...)
+	r.ok(os.RemoveAll(r.path("ns_pod_uid")))
+	r.until("all is forgotten", func() bool { s := r.status(); return len(s.Containers) == 0 && s.OpenFiles == 0 })
+	r.noLoss()
+}
+
+// Deleted files beyond the bound are given up, and exactly what was in them is
+// counted.
+func TestDeletedBound(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.Deleted.MaxBytes = 3000
+	r.start()
+	r.out.hold(true)
+	first, second := cri(numbers(0, 100)...), cri(numbers(100, 150)...)
+	r.write("ns_a_1/app/0.log", first)
+	r.write("ns_b_2/app/0.log", second)
+	r.until("both are open", func() bool { return r.status().OpenFiles == 2 })
+	r.ok(os.RemoveAll(r.path("ns_a_1")))
+	r.until("the first is noticed", func() bool { return r.status().OpenFiles == 2 || len(r.status().Lost) > 0 })
+	r.until("the first is given up", func() bool { return r.status().Lost[lossDeleted].Lines == 100 })
+	r.ok(os.RemoveAll(r.path("ns_b_2")))
+	time.Sleep(1200 * time.Millisecond)
+	r.out.hold(false)
+	r.want(numbers(100, 150)...)
+	if l := r.status().Lost; len(l) != 1 || l[lossDeleted] != (Loss{1, int64(len(first)), 100}) {
+		t.Errorf("lost %+v, want %d bytes", l, len(first))
+	}
+}
+
+// A file that the checkpoint knows, and of which not all was read, is gone
+// after a restart: counted.
+func TestGoneWhileDown(t *testing.T) {
+	r := newRig(t, "pods")
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.start()
+	r.want(numbers(0, 5)...)
+	r.settled()
+	r.out.hold(true)
+	more := cri(numbers(5, 9)...)
+	r.write(appLog, more)
+	r.until("its size is known", func() bool {
+		c := r.status().Containers
+		r.write("x", "") // makes the reader look
+		r.c.loop.asks <- func() { r.c.loop.scan(true) }
+		return len(c) == 1 && c[0].LagBytes == int64(len(more))
+	})
+	r.stop()
+	r.ok(os.RemoveAll(r.path("ns_pod_uid")))
+	r.start()
+	r.until("the loss is counted", func() bool { return r.status().Lost[lossGone].Bytes == int64(len(more)) })
+}
+
+// copytruncate: the file is copied, then cut. What was not read is in the copy.
+func TestCopyTruncate(t *testing.T) {
+	for _, kind := range []string{"files", "docker"} {
+		t.Run(kind, func(t *testing.T) {
+			r := newRig(t, kind)
+			name, lines := "app.log", cri
+			if kind == "docker" {
+				name, lines = "0123/0123-json.log", dockerLines
+			}
+			r.start()
+			r.write(name, lines(numbers(0, 10)...))
+			r.want(numbers(0, 10)...)
+			for round := range 3 {
+				r.out.hold(true)
+				from := 10 + round*20
+				r.write(name, lines(numbers(from, from+10)...))
+				copyFile(t, r.path(name), r.path(name+".1"), round)
+				r.ok(os.Truncate(r.path(name), 0))
+				r.write(name, lines(numbers(from+10, from+20)...))
+				r.out.hold(false)
+				r.want(numbers(0, from+20)...)
+			}
+			r.settled()
+			r.noLoss()
+		})
+	}
+}
+
+func dockerLines(texts ...string) string {
+	var b strings.Builder
+	for _, s := range texts {
+		criClock = criClock.Add(time.Millisecond)
+		fmt.Fprintf(&b, "{\"log\":%q,\"stream\":\"stdout\",\"time\":%q}\n", s+"\n", criClock.Format(time.RFC3339Nano))
+	}
+	return b.String()
+}
+
+// copyFile copies as logrotate does: the copies before move up first.
+func copyFile(t *testing.T, from, to string, older int) {
+	t.Helper()
+	for i := older; i > 0; i-- {
+		n := func(i int) string { return to[:len(to)-1] + string(rune('0'+i)) }
+		if err := os.Rename(n(i), n(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Truncation without a copy loses what was not read, and only that.
+func TestTruncate(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	r.write("app.log", cri(numbers(0, 10)...))
+	r.want(numbers(0, 10)...)
+	r.ok(os.Truncate(r.path("app.log"), 0))
+	r.write("app.log", cri("short"))
+	r.want(append(numbers(0, 10), "short")...)
+	// Cut, and at once written to more than before.
+	r.ok(os.Truncate(r.path("app.log"), 0))
+	r.write("app.log", cri(numbers(100, 200)...))
+	r.want(append(append(numbers(0, 10), "short"), numbers(100, 200)...)...)
+	r.noLoss()
+}
+
+// Another file gets the inode of one that was read and removed.
+func TestInodeReuse(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	ino := func(p string) uint64 {
+		var st unix.Stat_t
+		r.ok(unix.Stat(p, &st))
+		return st.Ino
+	}
+	reused, from := 0, 0
+	for range 30 {
+		r.write(appLog, cri(numbers(from, from+10)...))
+		rotated := r.path(appLog + ".20240501-100000")
+		r.ok(os.Rename(r.path(appLog), rotated))
+		r.write(appLog, cri(numbers(from+10, from+11)...))
+		from += 11
+		r.want(numbers(0, from)...)
+		r.until("the rotated file is closed", func() bool { return r.status().OpenFiles == 1 })
+		old := ino(rotated)
+		r.ok(os.Remove(rotated))
+		r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100001")))
+		r.write(appLog, cri(numbers(from, from+10)...))
+		from += 10
+		if ino(r.path(appLog)) == old {
+			reused++
+		}
+		r.want(numbers(0, from)...)
+		r.ok(os.Remove(r.path(appLog + ".20240501-100001")))
+		if reused >= 2 {
+			break
+		}
+	}
+	if reused == 0 {
+		t.Log("the file system used no inode again")
+	}
+	r.noLoss()
+}
+
+// Two files that start alike are two files.
+func TestTwins(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	r.write("app.log", "banner\n", "a1\n")
+	r.want("banner", "a1")
+	r.ok(os.Rename(r.path("app.log"), r.path("app.log.1")))
+	r.write("app.log", "banner\n", "b1\n")
+	r.want("banner", "a1", "banner", "b1")
+	r.settled()
+	r.stop()
+	r.start()
+	r.write("app.log", "b2\n")
+	r.want("banner", "a1", "banner", "b1", "b2")
+	// The first one goes, and others that start alike come: each has positions
+	// of its own.
+	r.ok(os.Remove(r.path("app.log.1")))
+	r.stop()
+	r.start()
+	r.write("app.log", "b3\n")
+	r.want("banner", "a1", "banner", "b1", "b2", "b3")
+	r.ok(os.Rename(r.path("app.log"), r.path("app.log.1")))
+	r.write("app.log", "banner\n", "c1\n")
+	r.want("banner", "a1", "banner", "b1", "b2", "b3", "banner", "c1")
+	seen := map[string]string{}
+	for _, g := range r.out.got {
+		if v, ok := seen[g.position]; ok {
+			t.Errorf("%q and %q have the position %s", v, g.value, g.position)
+		}
+		seen[g.position] = g.value
+	}
+	r.noLoss()
+	if entries, _ := filepath.Glob(r.path("*")); len(entries) != 2 {
+		t.Errorf("files %v", entries)
+	}
+}
