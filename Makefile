@@ -1,6 +1,6 @@
 # The commands of the repository; README.md and docs/development.md say what
 # each does.
-.PHONY: ready build test unit integration e2e lint image run up down bench deps tools images clean
+.PHONY: ready build test unit integration soak e2e lint image run up down bench deps tools images clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
@@ -72,6 +72,11 @@ integration: ready
 	@echo "== integration tests"
 	@test/deps.sh test/runtimes/packages.txt
 	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/runtimes
+
+# The fault matrix with the counts of docs/reliability.md, which takes about
+# half an hour. The lines with FIGURES are the table's.
+soak: deps build
+	TRUESIZE_SOAK=1 go test -count=1 -timeout 3h -v -run '$(TESTS)' ./test/fault
 
 bench: ready
 	@cd test/bench/view && go run .

@@ -6,33 +6,37 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
+	"github.com/truesize/truesize/fuse/kept"
 	"golang.org/x/sys/unix"
 )
 
 // Serve answers the requests read from the /dev/fuse descriptor fd, which
 // stays the caller's and must be in blocking mode, until the connection ends
-// (the last mount is gone) or fails. init is the INIT message of a connection
-// that a predecessor has begun, nil for a new one: see [Server.InitMessage].
+// (the last mount is gone) or fails. A connection that a predecessor began is
+// continued: its INIT message, the requests that it left unanswered and the
+// files as readers last saw them are in Options.Kept.
 //
 // Each thread is locked to its goroutine and sleeps in read(2) itself: a
 // request wakes the thread that answers it, with no poller and no scheduler
 // in between. When ctx ends, Serve returns; threads that sleep in read(2)
 // do so until the connection ends.
-func (s *Server) Serve(ctx context.Context, fd int, init []byte) error {
-	if init != nil {
-		if err := s.resume(init); err != nil {
-			return err
-		}
+func (s *Server) Serve(ctx context.Context, fd int) error {
+	memory, err := s.begin()
+	if err != nil {
+		return err
 	}
+	s.answerAgain(fd, memory)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
+	go s.recheck()
 	done := make(chan error, s.opts.Threads)
 	var wg sync.WaitGroup
-	for range s.opts.Threads {
-		wg.Go(func() { done <- s.loop(fd) })
+	for i := range s.opts.Threads {
+		wg.Go(func() { done <- s.loop(fd, memory, i) })
 	}
 	select {
 	case <-ctx.Done():
@@ -40,6 +44,77 @@ func (s *Server) Serve(ctx context.Context, fd int, init []byte) error {
 	case err := <-done:
 		wg.Wait() // what ended one ends all
 		return err
+	}
+}
+
+// begin returns the memory to work in, with the server in the state that the
+// connection is in.
+func (s *Server) begin() (memory *kept.Memory, err error) {
+	if memory = s.opts.Kept; memory == nil {
+		if memory, err = kept.Create(); err != nil {
+			return nil, err
+		}
+	}
+	if init := memory.InitMessage(); init != nil {
+		if err := s.resume(init); err != nil {
+			return nil, err
+		}
+	}
+	if err := memory.Lock(s.opts.Threads); err != nil && s.opts.Warn != nil {
+		s.opts.Warn(err)
+	}
+	if s.opts.Kept != nil {
+		s.restore(memory.Snapshots())
+	}
+	return memory, nil
+}
+
+// restore takes over the snapshots that a predecessor left. Not before the
+// first request may come: it may have made some until it was killed.
+func (s *Server) restore(from *kept.Snapshots) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from.Sweep(func(node uint64) bool {
+		hash, _ := splitNodeID(node)
+		return s.byHash[hash] != nil
+	})
+	s.snapshots = from
+	for _, ct := range s.byHash {
+		for i := range ct.nodes {
+			ct.nodes[i].restore(from)
+		}
+	}
+}
+
+// recheck renders every file once. The kernel is brought in line where a
+// container's size changed while there was no server to say so; and there is a
+// snapshot to show of files that nobody has read yet, should no server come up
+// after this one.
+func (s *Server) recheck() {
+	for _, ct := range s.listing() {
+		s.prime(ct)
+	}
+}
+
+func (s *Server) prime(ct *container) {
+	for i := range ct.nodes {
+		n := &ct.nodes[i]
+		restored, before := n.restored(), n.stampNow()
+		if restored && n.freshness > 0 {
+			continue
+		}
+		if _, err := n.current(time.Now()); err == nil && restored && n.stampNow() != before {
+			s.expireAll(ct)
+			return
+		}
+	}
+}
+
+// expireAll makes the kernel forget what it holds of a container's files.
+func (s *Server) expireAll(ct *container) {
+	for i := range ct.nodes {
+		ct.nodes[i].refresh()
+		s.notify.inode(ct.nodes[i].id)
 	}
 }
 
@@ -61,47 +136,55 @@ func (s *Server) resume(init []byte) error {
 	return nil
 }
 
-// InitMessage returns the INIT message of the connection, for a successor;
-// nil before it was received.
-func (s *Server) InitMessage() []byte {
-	if m := s.initMessage.Load(); m != nil {
-		return *m
+// answerAgain answers what a predecessor was working at when it died. It may
+// have written an answer already: the kernel then does not know the request
+// any more (ENOENT), and no harm is done.
+func (s *Server) answerAgain(fd int, memory *kept.Memory) {
+	out := aligned(outSize)
+	for i := range kept.Slots {
+		slot := memory.Slot(i)
+		if in := slot.Request(); in != nil {
+			s.answer(fd, memory, in, out)
+			memory.Count(kept.Reanswered)
+		}
+		slot.Clear()
 	}
-	return nil
 }
 
-func (s *Server) loop(fd int) error {
+// loop reads requests into a slot and answers them.
+func (s *Server) loop(fd int, memory *kept.Memory, i int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	in, out := aligned(inSize), aligned(outSize)
+	slot, out := memory.Slot(i), aligned(outSize)
 	for {
-		n, err := unix.Read(fd, in)
+		slot.Clear() // after the answer is written, before the next request
+		n, err := unix.Read(fd, slot)
 		switch err {
 		case nil:
+			s.answer(fd, memory, slot[:n], out)
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: interrupted before we read it
-			continue
 		case unix.ENODEV: // unmounted
 			return nil
 		default:
 			return fmt.Errorf("read a request from /dev/fuse: %w", err)
 		}
-		s.saveInit(in[:n])
-		n = s.handle(in[:n], out)
-		if n == 0 {
-			continue
-		}
-		// ENOENT: the caller was killed and no longer waits.
-		if _, err := unix.Write(fd, out[:n]); err != nil && err != unix.ENOENT && err != unix.EINTR {
-			s.stats.writeErrors.Add(1)
-		}
 	}
 }
 
-// saveInit keeps the connection's INIT message.
-func (s *Server) saveInit(in []byte) {
+// answer answers one request. An INIT message is kept before it is answered.
+func (s *Server) answer(fd int, memory *kept.Memory, in, out []byte) {
 	if len(in) >= headerIn && *(*uint32)(unsafe.Pointer(&in[4])) == opInit {
-		m := append([]byte(nil), in...)
-		s.initMessage.Store(&m)
+		memory.SaveInit(in)
+	}
+	if n := s.handle(in, out); n > 0 {
+		s.write(fd, out[:n])
+	}
+}
+
+func (s *Server) write(fd int, reply []byte) {
+	// ENOENT: the caller was killed and no longer waits.
+	if _, err := unix.Write(fd, reply); err != nil && err != unix.ENOENT && err != unix.EINTR {
+		s.stats.writeErrors.Add(1)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,9 @@ const FSType = "fuse.truesize"
 
 // Mount opens a FUSE connection and mounts it on the directory target. The
 // descriptor is in blocking mode; the caller closes it. Access is by the
-// files' modes, checked by the kernel, for every user.
+// files' modes, checked by the kernel, for every user. The mount's source names
+// the run directory, so that instances on one kernel are told apart
+// (pkg/attach).
 func Mount(target string) (fd int, err error) {
 	fd, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -24,7 +27,7 @@ func Mount(target string) (fd int, err error) {
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxPayload)
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("truesize", target, FSType, flags, data); err != nil {
+	if err := unix.Mount("truesize:"+filepath.Dir(target), target, FSType, flags, data); err != nil {
 		unix.Close(fd)
 		return -1, &os.PathError{Op: "mount " + FSType + " on", Path: target, Err: err}
 	}
@@ -72,6 +75,21 @@ func Share(dir string) (bound bool, err error) {
 		return bound, &os.PathError{Op: "make shared", Path: dir, Err: err}
 	}
 	return bound, nil
+}
+
+// Unshare undoes Share: it takes the bind of dir on itself off.
+func Unshare(dir string) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	if m := topMount(mounts, dir); m == nil || m.root == "/" {
+		return nil
+	}
+	if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "unmount", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // A mount is a line of mountinfo, proc(5).

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/truesize/truesize/fuse/kept"
 )
 
 // Content renders the files of one container.
@@ -39,6 +41,8 @@ type node struct {
 	mu    sync.Mutex
 	data  []byte
 	mtime int64 // ns since the epoch
+
+	kept *kept.Snapshots // where data outlives the server; nil: nowhere
 }
 
 // A stamp is what the kernel is told of a snapshot.
@@ -118,7 +122,37 @@ func (n *node) make(now time.Time) error {
 		n.data = bytes.Clone(out)
 	}
 	n.mtime = max(now.UnixNano(), n.mtime+1)
+	if n.kept != nil {
+		n.kept.Store(n.id, n.data, n.mtime)
+	}
 	return nil
+}
+
+// restored reports whether the node has a snapshot to begin with.
+func (n *node) restored() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.data != nil
+}
+
+// stampNow returns the size and mtime of the snapshot there is.
+func (n *node) stampNow() stamp {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return stamp{size: uint64(len(n.data)), mtime: n.mtime}
+}
+
+// restore begins with the snapshot that an earlier server made last: its
+// attributes are what the kernel has, so READ must be answered from it, and
+// its mtime is where the next one goes on. The next GETATTR renders.
+func (n *node) restore(from *kept.Snapshots) {
+	n.kept = from
+	if from == nil {
+		return
+	}
+	if data, mtime, ok := from.Load(n.id); ok {
+		n.data, n.mtime = data, mtime
+	}
 }
 
 // read copies the snapshot from off on, and fills the rest of dst with spaces:
@@ -161,4 +195,7 @@ func (n *node) remove() {
 	n.render.Lock()
 	defer n.render.Unlock()
 	n.content = nil // data stays for the READ that may be under way
+	if n.kept != nil {
+		n.kept.Drop(n.id)
+	}
 }

@@ -38,6 +38,13 @@ func containerHash(containerID string) (hash uint64, ok bool) {
 	return hash, hash != topHash && hash != freeHash
 }
 
+// NodeID returns the node id of a path below a container's directory. ok is
+// false for a container that cannot be shown.
+func NodeID(containerID, path string) (id uint64, ok bool) {
+	hash, ok := containerHash(containerID)
+	return nodeID(hash, pathIndex(path)), ok
+}
+
 func nodeID(hash uint64, index uint16) uint64 { return hash<<indexBits | uint64(index) }
 
 func splitNodeID(id uint64) (hash uint64, index uint16) {

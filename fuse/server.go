@@ -6,10 +6,10 @@ import (
 	"log"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/truesize/truesize/fuse/kept"
 )
 
 var (
@@ -28,8 +28,12 @@ type Options struct {
 	// know: it calls [Server.Put] and returns true if there is one. It may be
 	// nil.
 	Find func(id string) bool
-	// Threads is the number of threads that serve requests, at least 2.
+	// Threads is the number of threads that serve requests, 2 to kept.Slots.
 	Threads int
+	// Kept is what outlives the server. Without it, nothing does.
+	Kept *kept.Memory
+	// Warn is told of what makes the server less safe. It may be nil.
+	Warn func(error)
 	// Panicked is told of a request that panicked and got EIO. It may be nil.
 	Panicked func(value string, stack []byte)
 }
@@ -39,17 +43,16 @@ type Server struct {
 	opts  Options
 	proto *gofuse.ProtocolServer
 	stats stats
-	// initMessage began the connection.
-	initMessage atomic.Pointer[[]byte]
-	start       time.Time
+	start time.Time
 
 	// service is .truesize/version: never fresh, so that reading it proves
 	// that the server answers.
 	service node
 
-	mu       sync.RWMutex
-	byHash   map[uint64]*container
-	topMtime int64 // of the root: the kernel caches its listing by it
+	mu        sync.RWMutex
+	byHash    map[uint64]*container
+	snapshots *kept.Snapshots // outlive the server; nil before Serve and without Options.Kept
+	topMtime  int64           // of the root: the kernel caches its listing by it
 
 	notify notifier
 }
@@ -63,8 +66,8 @@ type container struct {
 
 // New returns a server that knows no container yet.
 func New(opts Options) (*Server, error) {
-	if opts.Threads < 2 {
-		return nil, fmt.Errorf("%d threads: want at least 2", opts.Threads)
+	if opts.Threads < 2 || opts.Threads > kept.Slots {
+		return nil, fmt.Errorf("%d threads: want 2 to %d", opts.Threads, kept.Slots)
 	}
 	s := &Server{
 		opts:     opts,
@@ -100,8 +103,12 @@ func (s *Server) Put(id string, c Content) error {
 	s.mu.Lock()
 	old := s.byHash[hash]
 	if old == nil {
-		s.byHash[hash] = s.newContainer(id, hash, c)
+		ct := s.newContainer(id, hash, c)
+		s.byHash[hash] = ct
 		s.touchTop()
+		if s.snapshots != nil { // else Serve does it
+			go s.prime(ct)
+		}
 	}
 	s.mu.Unlock()
 	switch {
@@ -122,6 +129,7 @@ func (s *Server) newContainer(id string, hash uint64, c Content) *container {
 			n := &ct.nodes[e.file]
 			n.id, n.file = nodeID(hash, e.index), e.file
 			n.freshness, n.content = s.opts.Tree.files[e.file].Freshness, c
+			n.restore(s.snapshots)
 		}
 	}
 	return ct

@@ -12,9 +12,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/version"
 )
 
@@ -29,8 +31,24 @@ func main() {
 	}
 }
 
+// A role is what a process of this binary is there for.
+type role string
+
+const (
+	keep     role = ""         // mount the view and keep a server running
+	takeOver role = "takeover" // take that over from the running keeper
+	ask      role = "ask"      // ask the running keeper
+	serves   role = keeper.ServerArg
+	adopts   role = keeper.AdoptArg
+)
+
 // config is the command line.
 type config struct {
+	role                                  role
+	args                                  []string // without the role
+	upgrade                               string
+	hostNS, cgroup                        string
+	status                                bool
 	runDir, cgroupRoot, procRoot, sysRoot string
 	freshness                             time.Duration
 	threads                               int
@@ -49,9 +67,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.DurationVar(&c.freshness, "freshness", 50*time.Millisecond, "how old what a container reads may be, from 1ms to 1m")
 	flags.IntVar(&c.threads, "threads", 2, "threads that serve requests, from 2 to 64")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	takesOver := flags.Bool("takeover", false, "take the view over from the running truesize-viewd, and serve it by this version")
+	flags.StringVar(&c.upgrade, "upgrade", "", "have the running truesize-viewd serve by this `binary` from now on, and exit")
+	flags.BoolVar(&c.status, "status", false, "print what the running truesize-viewd says of itself, in JSON, and exit")
+	flags.StringVar(&c.hostNS, "host-ns", "", "mount `namespace` to run in: /proc/1/ns/mnt, from a pod with hostPID")
+	flags.StringVar(&c.cgroup, "cgroup", "", "with --host-ns, `name` of a cgroup at the top of the host's hierarchies to run in")
 	showVersion := flags.Bool("version", false, "print the version and exit")
+	if len(args) > 0 && (args[0] == string(serves) || args[0] == string(adopts)) {
+		c.role, args = role(args[0]), args[1:]
+	}
+	c.args = args
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	switch {
+	case c.upgrade != "" || c.status:
+		c.role = ask
+	case *takesOver && c.role == keep:
+		c.role = takeOver
 	}
 	if *showVersion {
 		_, err := fmt.Fprintln(stdout, version.Get())
@@ -65,5 +98,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case c.threads < 2 || c.threads > 64:
 		return fmt.Errorf("--threads %d: want 2 to 64", c.threads)
 	}
-	return serve(ctx, c, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel})))
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	if c.hostNS != "" {
+		return leavePod(c)
+	}
+	if err := c.openRunDir(); err != nil {
+		return err
+	}
+	switch c.role {
+	case serves:
+		return serve(ctx, c, stderr, log.With("role", "server"))
+	case ask:
+		return askKeeper(c, stdout)
+	}
+	return keepView(ctx, c, stderr, log.With("role", "keeper"))
 }
+
+// openRunDir makes the run directory and resolves its path.
+func (c *config) openRunDir() (err error) {
+	if err := os.MkdirAll(c.runDir, 0o755); err != nil {
+		return err
+	}
+	if c.runDir, err = filepath.EvalSymlinks(c.runDir); err != nil {
+		return err
+	}
+	c.runDir, err = filepath.Abs(c.runDir)
+	return err
+}
+
+func (c *config) path(name string) string { return filepath.Join(c.runDir, name) }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/promtext"
 	"github.com/truesize/truesize/fuse/view"
 	"github.com/truesize/truesize/pkg/version"
@@ -21,7 +24,7 @@ func listen(path string) (net.Listener, error) {
 }
 
 // serveMetrics writes one exposition per connection.
-func serveMetrics(l net.Listener, v *view.View) error {
+func serveMetrics(l net.Listener, v *view.View, m *kept.Memory) error {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -33,14 +36,20 @@ func serveMetrics(l net.Listener, v *view.View) error {
 		}
 		// One at a time: who does not read is waited for this long only.
 		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-		_, _ = conn.Write(exposition(v))
+		_, _ = conn.Write(exposition(v, m))
 		conn.Close()
 	}
 }
 
-func exposition(v *view.View) []byte {
+func exposition(v *view.View, m *kept.Memory) []byte {
 	w := new(promtext.Writer)
 	v.WriteMetrics(w)
+	const events = "truesize_viewd_keeper_events_total"
+	w.Metric(events, promtext.Counter, "What happened to the servers of this view since it was mounted.")
+	counters := m.Counters()
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		w.Sample(events, float64(counters[name]), "event", name)
+	}
 	var ru unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &ru) == nil {
 		cpu := float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9

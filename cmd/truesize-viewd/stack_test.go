@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
 )
@@ -98,12 +99,23 @@ func (s *stack) stop() {
 	}
 }
 
+// kill kills keeper and server at once, which neither can do anything about.
 func (s *stack) kill() {
 	s.t.Helper()
-	if err := s.cmd.Process.Kill(); err != nil {
+	st := s.status()
+	_ = syscall.Kill(st.KeeperPID, syscall.SIGSTOP)
+	_ = syscall.Kill(st.ServerPID, syscall.SIGKILL)
+	_ = syscall.Kill(st.KeeperPID, syscall.SIGKILL)
+	_ = s.cmd.Wait()
+}
+
+func (s *stack) status() keeper.Reply {
+	s.t.Helper()
+	st, err := keeper.Ask(filepath.Join(s.dir, "keeper.sock"), keeper.Request{Op: keeper.OpStatus})
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	_ = s.cmd.Wait()
+	return st
 }
 
 func (s *stack) mounts() (found string) {
@@ -178,7 +190,7 @@ func (s *stack) metric(sample string) float64 {
 // descriptors is the number of files that the server has open.
 func (s *stack) descriptors() int {
 	s.t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.status().ServerPID))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestSizeChanges(t *testing.T) {
 
 // The numbers of /proc/stat go on after the server is killed, and over the
 // stale mount that it left.
-func TestKilledServer(t *testing.T) {
+func TestKilledAll(t *testing.T) {
 	s := newStack(t)
 	s.start()
 	cg := makeCgroup(t, "killed")

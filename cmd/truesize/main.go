@@ -1,5 +1,6 @@
 // Command truesize is the admin's tool on a node: it shows the containers'
-// sizes and where they came from, and checks the node.
+// sizes and where they came from, checks the node, gives views to containers
+// that run and takes them off, and uninstalls.
 //
 // status and explain read the registry, so they work when the agent is down.
 package main
@@ -54,7 +55,8 @@ func rootCommand() *cobra.Command {
 	}
 	cmd.SetVersionTemplate("truesize {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&runDir, "run-dir", envOr("TRUESIZE_RUN_DIR", "/run/truesize"), "run directory of the agent ($TRUESIZE_RUN_DIR)")
-	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(), versionCommand())
+	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(), versionCommand(),
+		attachCommand(&runDir), detachCommand(&runDir), repairCommand(&runDir), uninstallCommand(&runDir))
 	return cmd
 }
 

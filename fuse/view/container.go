@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/registry"
@@ -112,6 +114,31 @@ func (c *container) openCounters() {
 	if err != nil {
 		c.v.stats.counterErrors.Add(1)
 		c.v.log.Warn("the container's counters will not survive a restart", "container", c.id, "error", err)
+		return
+	}
+	if err := c.file.load(&c.counters); err != nil && !errors.Is(err, procview.ErrCorrupt) {
+		c.dropCounterFile(err)
+	}
+}
+
+// resume goes on from what a predecessor has stored and shown last.
+func (c *container) resume(last *kept.Snapshots) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last != nil {
+		shown := func(file int) []byte {
+			node, _ := fuse.NodeID(c.id, c.v.path(file))
+			data, _, _ := last.Load(node)
+			return data
+		}
+		if up, ok := procview.ParseUptime(shown(uptime)); ok {
+			c.lastUp = max(c.lastUp, up)
+		}
+		if load, ok := procview.ParseLoad(shown(loadavg)); ok {
+			c.load = load
+		}
+	}
+	if c.file == nil {
 		return
 	}
 	if err := c.file.load(&c.counters); err != nil && !errors.Is(err, procview.ErrCorrupt) {

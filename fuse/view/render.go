@@ -3,6 +3,7 @@ package view
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/procview"
@@ -11,7 +12,10 @@ import (
 
 var _ fuse.Content = (*container)(nil)
 
-var errBadEntry = errors.New("the registry entry is not usable")
+var (
+	errBadEntry = errors.New("the registry entry is not usable")
+	errPanic    = errors.New("rendering panicked")
+)
 
 // Render implements [fuse.Content]. What cannot be computed is shown as the
 // host's file, in the container's length; where that is longer, the error
@@ -21,7 +25,7 @@ func (c *container) Render(dst []byte, file int) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.v.stats.renders[file].Add(1)
-	out, err := c.compute(dst, file)
+	out, err := safely(c.compute, dst, file)
 	if err == nil {
 		c.failed[file] = false
 		return out, nil
@@ -32,6 +36,17 @@ func (c *container) Render(dst []byte, file int) ([]byte, error) {
 		c.v.log.Warn("showing the host's file", "container", c.id, "file", c.v.path(file), "error", err)
 	}
 	return c.fallback(dst, file, err)
+}
+
+// safely turns a panic into an error: a mistake in one file's rendering costs
+// that file its own values, not the node its view.
+func safely(compute func([]byte, int) ([]byte, error), dst []byte, file int) (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = dst, fmt.Errorf("%w: %v\n%s", errPanic, v, debug.Stack())
+		}
+	}()
+	return compute(dst, file)
 }
 
 // compute renders the file from the cgroup. mu is held.

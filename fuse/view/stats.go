@@ -30,12 +30,13 @@ const (
 	badEntry
 	hostFormat
 	tooManyFiles
+	panicked
 	otherReason
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
-	"cgroup_gone", "no_controller", "bad_entry", "host_format", "too_many_files", "other",
+	"cgroup_gone", "no_controller", "bad_entry", "host_format", "too_many_files", "panic", "other",
 }
 
 func reasonOf(err error) int {
@@ -50,6 +51,8 @@ func reasonOf(err error) int {
 		return hostFormat
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return tooManyFiles
+	case errors.Is(err, errPanic):
+		return panicked
 	}
 	return otherReason
 }

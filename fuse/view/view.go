@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/registry"
@@ -26,6 +29,8 @@ type Options struct {
 	Freshness time.Duration
 	// Threads is the number of threads that serve requests.
 	Threads int
+	// Kept is what outlives the server; nil: nothing does.
+	Kept    *kept.Memory
 	Version string
 	Log     *slog.Logger
 }
@@ -43,6 +48,7 @@ type View struct {
 	paths   []string
 	stats   stats
 
+	kept       *kept.Memory
 	mu         sync.Mutex
 	containers map[string]*container
 	badEntries map[string]bool
@@ -58,7 +64,7 @@ type nodeLayouts struct {
 // New returns a view of the containers that are in the registry.
 func New(o Options) (v *View, err error) {
 	v = &View{
-		reg: o.Registry, log: o.Log,
+		reg: o.Registry, log: o.Log, kept: o.Kept,
 		containers: make(map[string]*container),
 		badEntries: make(map[string]bool),
 	}
@@ -84,7 +90,8 @@ func New(o Options) (v *View, err error) {
 	v.node.loadavg, v.node.uptime = procview.NewLoadavg(), procview.NewUptime()
 	v.refreshDisks()
 	v.Server, err = fuse.New(fuse.Options{
-		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find,
+		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find, Kept: o.Kept,
+		Warn: func(err error) { v.log.Warn("less safe than it should be", "error", err) },
 		Panicked: func(value string, stack []byte) {
 			v.log.Error("a request panicked", "value", value, "stack", string(stack))
 		},
@@ -109,15 +116,38 @@ func (v *View) loadAll() error {
 	return nil
 }
 
+// Resume brings the view to where a predecessor that may have served until
+// now has left it: what it knew before is out of date. It must not have served
+// yet.
+func (v *View) Resume() {
+	for _, id := range v.knownIDs() {
+		v.reload(id)
+	}
+	_ = v.loadAll()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var last *kept.Snapshots
+	if v.kept != nil {
+		last = v.kept.Snapshots()
+	}
+	for _, c := range v.containers {
+		c.resume(last)
+	}
+}
+
+func (v *View) knownIDs() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Keys(v.containers))
+}
+
 // Run follows the registry and counts the containers' load until ctx ends.
 func (v *View) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		v.sample(ctx)
-	}()
+	var wg sync.WaitGroup
+	wg.Go(func() { v.sample(ctx) })
+	wg.Go(func() { v.retry(ctx) })
 	err := v.reg.Watch(ctx, func(id string) { v.reload(id) })
-	<-done
+	wg.Wait()
 	if errors.Is(err, ctx.Err()) {
 		err = nil
 	}
@@ -133,6 +163,44 @@ func (v *View) Close() {
 	}
 	v.cgroups.Close()
 	v.host.close()
+}
+
+// retryEvery is how often the view looks after what no event tells.
+const retryEvery = time.Second
+
+// retry reloads the entries that cannot be used, as what was wrong may not be
+// in them, and those that are gone: a container that a look-up brought in may
+// have been removed before the registry's watch ever saw it.
+func (v *View) retry(ctx context.Context) {
+	t := time.NewTicker(retryEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, id := range v.doubtful() {
+			v.reload(id)
+		}
+	}
+}
+
+// doubtful returns the containers that retry is for.
+func (v *View) doubtful() []string {
+	known := v.knownIDs() // before the registry is listed: a new one is in both
+	there, err := v.reg.IDs()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list := slices.Collect(maps.Keys(v.badEntries))
+	if err == nil {
+		for _, id := range known {
+			if _, found := slices.BinarySearch(there, id); !found {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
 }
 
 func (v *View) path(file int) string { return v.paths[file] }

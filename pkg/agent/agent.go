@@ -27,6 +27,7 @@ import (
 	"github.com/truesize/truesize/pkg/shimdir"
 	"github.com/truesize/truesize/pkg/version"
 	"github.com/truesize/truesize/pkg/viewd"
+	"github.com/truesize/truesize/pkg/views"
 	"github.com/truesize/truesize/shim"
 )
 
@@ -40,6 +41,9 @@ const (
 	// reconcileEvery is how soon a change of limits that no runtime told of
 	// is seen.
 	reconcileEvery = 10 * time.Second
+	// attachEvery is how often it is looked for containers that were created
+	// while the agent was away: the runtime tells of them on registration.
+	attachEvery = 3 * time.Second
 	// probeEvery is how often the view is asked whether it answers.
 	probeEvery = time.Second
 )
@@ -68,16 +72,17 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 
 // An agent is the parts, made and not yet running.
 type agent struct {
-	cfg     config.Config
-	log     *slog.Logger
-	metrics *metrics.Metrics
-	cgroups *cgroup.FS
-	manager *lifecycle.Manager
-	view    *viewd.Client
-	health  *health
-	pods    *pods
-	logs    *logs.Component       // nil without the section logs
-	network *reconcile.Reconciler // nil when switched off
+	cfg      config.Config
+	log      *slog.Logger
+	metrics  *metrics.Metrics
+	cgroups  *cgroup.FS
+	manager  *lifecycle.Manager
+	registry *registry.Dir
+	view     *viewd.Client
+	health   *health
+	pods     *pods
+	logs     *logs.Component       // nil without the section logs
+	network  *reconcile.Reconciler // nil when switched off
 }
 
 func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
@@ -87,6 +92,7 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 		return nil, err
 	}
 	a.metrics.Watch(dir)
+	a.registry = dir
 	a.health = newHealth(a.metrics, cfg.View)
 	if a.cgroups, err = cgroup.Detect(cgroupRoot); err != nil {
 		return nil, err
@@ -184,6 +190,8 @@ func (a *agent) run(ctx context.Context) error {
 	if a.cfg.View {
 		group.Go(func() error { return a.supervisor().Run(ctx) })
 		group.Go(func() error { return every(ctx, probeEvery, a.probe) })
+		missed := a.follower()
+		group.Go(func() error { return every(ctx, attachEvery, missed.Round) })
 	}
 	group.Go(func() error { return every(ctx, reconcileEvery, a.manager.Reconcile) })
 	group.Go(func() error {
@@ -205,10 +213,21 @@ func (a *agent) supervisor() *viewd.Supervisor {
 	return &viewd.Supervisor{
 		RunDir:  a.cfg.RunDir,
 		Binary:  a.cfg.ViewBinary,
+		HostDir: filepath.Join(a.cfg.StateDir, "viewd"),
 		Args:    []string{"--freshness", a.cfg.Freshness.String(), "--log-level", levelName(a.cfg.LogLevel)},
 		Log:     a.log,
 		Started: a.metrics.ViewStarted,
 		Failed:  func() { a.metrics.Error("viewd") },
+	}
+}
+
+// follower gives views to the containers that were created without the agent.
+func (a *agent) follower() *views.Follower {
+	return &views.Follower{
+		Node:     views.New(a.cfg.RunDir, procRoot, a.registry),
+		Log:      a.log,
+		Attached: a.metrics.ViewAttached,
+		Failed:   func() { a.metrics.Error("attach") },
 	}
 }
 

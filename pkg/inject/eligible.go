@@ -57,11 +57,13 @@ const (
 	// SkipEarlier is not of Plan's making: it is of a container that was not
 	// seen being created.
 	SkipEarlier Skip = "created-earlier"
+	// SkipDetached is not of Plan's making either: an admin took the view off.
+	SkipDetached Skip = "detached"
 )
 
 // Skips returns every reason there is, for metrics that begin at zero.
 func Skips() []Skip {
-	return []Skip{SkipPrivileged, SkipHostPID, SkipNamespace, SkipSelector, SkipAnnotation, SkipEarlier, SkipFailed}
+	return []Skip{SkipPrivileged, SkipHostPID, SkipNamespace, SkipSelector, SkipAnnotation, SkipEarlier, SkipFailed, SkipDetached}
 }
 
 // Explain returns the reason as a sentence that tells an admin what to do
@@ -78,6 +80,8 @@ func (s Skip) Explain() string {
 		return "its pod's labels do not match inject.selector in the agent's configuration"
 	case SkipAnnotation:
 		return "its pod opted out: annotation " + Annotation + `: "false"`
+	case SkipDetached:
+		return "its view was taken off by an admin: `truesize attach` gives it back"
 	case SkipEarlier:
 		return "it was created while the agent was not registered with the runtime: recreate its pod to size it"
 	case SkipFailed:

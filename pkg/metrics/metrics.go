@@ -29,6 +29,7 @@ type Metrics struct {
 	errors        *prometheus.CounterVec
 	viewUp        prometheus.Gauge
 	viewStarts    prometheus.Counter
+	viewsAttached prometheus.Counter
 	shimInstalled prometheus.Gauge
 	dumpErrors    prometheus.Counter
 }
@@ -60,12 +61,13 @@ func New() *Metrics {
 		errors:        counters("truesize_errors_total", "Operations that failed and were worked around or will be tried again.", "op"),
 		viewUp:        gauge("truesize_view_up", "Whether the view answered when last asked."),
 		viewStarts:    counter("truesize_view_starts_total", "How often this agent started truesize-viewd."),
+		viewsAttached: counter("truesize_views_attached_total", "Containers created without the agent that got their view afterwards."),
 		shimInstalled: gauge("truesize_shim_installed", "Whether the shim's object is installed and usable."),
 		dumpErrors:    counter("truesize_view_scrape_errors_total", "Dumps of truesize-viewd's counters that could not be got or read."),
 	}
 	m.registry.MustRegister(
 		m.injections, m.skips, m.omissions, m.warnings, m.requests, m.connected, m.registrations,
-		m.errors, m.viewUp, m.viewStarts, m.shimInstalled, m.dumpErrors, buildInfo(),
+		m.errors, m.viewUp, m.viewStarts, m.viewsAttached, m.shimInstalled, m.dumpErrors, buildInfo(),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.zero()
@@ -151,6 +153,9 @@ func (m *Metrics) ViewUp(ok bool) { set(m.viewUp, ok) }
 
 // ViewStarted counts a start of truesize-viewd.
 func (m *Metrics) ViewStarted() { m.viewStarts.Inc() }
+
+// ViewAttached counts a container that got its view after its creation.
+func (m *Metrics) ViewAttached() { m.viewsAttached.Inc() }
 
 // ShimInstalled notes whether the shim is usable.
 func (m *Metrics) ShimInstalled(ok bool) { set(m.shimInstalled, ok) }

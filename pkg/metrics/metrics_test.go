@@ -93,6 +93,7 @@ func exercised(t *testing.T) *Metrics {
 	m.Error("cgroup")
 	m.ViewUp(true)
 	m.ViewStarted()
+	m.ViewAttached()
 	m.ShimInstalled(true)
 	return m
 }
@@ -119,6 +120,7 @@ func TestScrape(t *testing.T) {
 		`truesize_errors_total{op="cgroup"} 1`,
 		`truesize_view_up 1`,
 		`truesize_view_starts_total 1`,
+		`truesize_views_attached_total 1`,
 		`truesize_shim_installed 1`,
 		`truesize_view_scrape_errors_total 0`,
 		`truesize_viewd_requests_total{op="read"} 7`,

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/pkg/version"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +24,10 @@ type Supervisor struct {
 	RunDir string
 	Binary string   // a path, or a name on PATH
 	Args   []string // beside --run-dir
-	Log    *slog.Logger
+	// HostDir is where Binary is copied to when this agent is in a pod: a
+	// directory that the host has at the same path.
+	HostDir string
+	Log     *slog.Logger
 	// Started is called after each start, Failed when one fails, or the
 	// server has ended.
 	Started, Failed func()
@@ -42,6 +48,10 @@ const (
 // running.
 func (s *Supervisor) Run(ctx context.Context) error {
 	wait := firstWait
+	if err := s.upgrade(ctx); err != nil {
+		s.Failed()
+		s.Log.Error("the truesize-viewd that runs stays as it is", "error", err)
+	}
 	for {
 		running, err := s.running()
 		if err == nil && !running {
@@ -89,6 +99,60 @@ func (s *Supervisor) running() (bool, error) {
 	return false, nil
 }
 
+// upgradeWithin is how long another version's takeover may take.
+const upgradeWithin = 30 * time.Second
+
+// upgrade replaces a truesize-viewd of another version, newer or older, by
+// this agent's. What runs goes on when that does not work: readers notice
+// neither.
+func (s *Supervisor) upgrade(ctx context.Context) error {
+	running, err := s.running()
+	if err != nil || !running {
+		return err
+	}
+	socket := filepath.Join(s.RunDir, "keeper.sock")
+	old, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil // it is just starting, and then of this agent's version
+	}
+	if err != nil {
+		return fmt.Errorf("ask the running truesize-viewd for its version: %w", err)
+	}
+	want := version.Get().Version
+	if old.Version == want {
+		return nil
+	}
+	cmd, err := s.start("--takeover")
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, upgradeWithin)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("version %s does not take over from %s: %w: see %s", want, old.Version, ctx.Err(), s.logPath())
+		case err := <-ended:
+			return fmt.Errorf("version %s does not take over from %s: %v: see %s", want, old.Version, err, s.logPath())
+		case <-tick.C:
+		}
+		now, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
+		if err == nil && now.KeeperPID == cmd.Process.Pid && now.Serving && now.ServerPID != old.ServerPID {
+			s.Log.Info("replaced truesize-viewd", "from", old.Version, "to", now.Version)
+			if len(s.host()) > 0 { // the last one stays, for the way back
+				if err := prune(s.HostDir, old.Binary, now.Binary); err != nil {
+					s.Log.Warn("old copies of truesize-viewd are left", "error", err)
+				}
+			}
+			return nil
+		}
+	}
+}
+
 // serve starts a server and returns when it has ended, or ctx has.
 func (s *Supervisor) serve(ctx context.Context) error {
 	cmd, err := s.start()
@@ -117,13 +181,19 @@ func (s *Supervisor) serve(ctx context.Context) error {
 }
 
 // start starts a server.
-func (s *Supervisor) start() (*exec.Cmd, error) {
+func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(s.logPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("start truesize-viewd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Binary, append([]string{"--run-dir", s.RunDir}, s.Args...)...)
+	program, host := s.Binary, s.host()
+	if len(host) > 0 {
+		if program, err = install(s.Binary, s.HostDir); err != nil {
+			return nil, fmt.Errorf("start truesize-viewd on the host: %w", err)
+		}
+	}
+	cmd := exec.Command(program, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args, host)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: a terminal's hang-up or ^C, or a signal to the
@@ -133,6 +203,24 @@ func (s *Supervisor) start() (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start truesize-viewd: %w: set view.binary to its path", err)
 	}
 	return cmd, nil
+}
+
+// Cgroup is the cgroup that truesize-viewd gets at the top of the host's
+// hierarchies when it is started from a pod.
+const Cgroup = "truesize"
+
+// host returns the arguments by which truesize-viewd leaves the pod that this
+// agent is in; none when it is on the host itself.
+func (s *Supervisor) host() []string {
+	const hosts = "/proc/1/ns/mnt"
+	host, err := os.Readlink(hosts)
+	if err != nil {
+		return nil // no pod with hostPID, or not allowed to: as it is
+	}
+	if own, err := os.Readlink("/proc/self/ns/mnt"); err != nil || own == host {
+		return nil
+	}
+	return []string{"--host-ns", hosts, "--cgroup", Cgroup}
 }
 
 func (s *Supervisor) logPath() string { return filepath.Join(s.RunDir, logName) }

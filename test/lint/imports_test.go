@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"pkg/inject", "pkg/registry", "pkg/cgroup", "pkg/cpuset"},
 	{"pkg/lifecycle"},
 	{"fuse", "cni", "shim", "pkg/nri", "pkg/ociruntime", "pkg/attach", "pkg/logs"},
-	{"pkg/config", "pkg/metrics", "pkg/shimdir", "pkg/viewd"},
+	{"pkg/config", "pkg/metrics", "pkg/shimdir", "pkg/viewd", "pkg/views"},
 	{"pkg/agent"},
 	{"cmd"},
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/pkg/viewd"
+)
+
+// stopWithin is how long truesize-viewd may take to end.
+const stopWithin = 30 * time.Second
+
+func uninstallCommand(runDir *string) *cobra.Command {
+	var stateDir string
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take Truesize off this node",
+		Long: `Take Truesize off this node.
+
+The views are taken off the containers, truesize-viewd is stopped, and the run
+and state directories are removed. Stop the agent first: delete its DaemonSet.
+Containers go on; those with the preloaded shim keep it until they end.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return uninstall(cmd.Context(), cmd.OutOrStdout(), *runDir, stateDir)
+		},
+	}
+	cmd.Flags().StringVar(&stateDir, "state-dir", envOr("TRUESIZE_STATE_DIR", "/var/lib/truesize"), "state directory of the agent ($TRUESIZE_STATE_DIR)")
+	return cmd
+}
+
+func uninstall(ctx context.Context, w io.Writer, runDir, stateDir string) error {
+	_, err := os.Stat(runDir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		fmt.Fprintf(w, "%s is not there\n", runDir)
+	case err != nil:
+		return err
+	default:
+		if err := uninstallRun(ctx, w, runDir); err != nil {
+			return err
+		}
+	}
+	if err := removeCgroups("/sys/fs/cgroup", viewd.Cgroup); err != nil {
+		return err
+	}
+	if err := removeOwn(stateDir, "shim", "viewd"); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "removed %s\n", stateDir)
+	return nil
+}
+
+// uninstallRun undoes what there is at run time.
+func uninstallRun(ctx context.Context, w io.Writer, runDir string) error {
+	n, err := openViews(runDir)
+	if err != nil {
+		return err
+	}
+	// Held to the end: no agent starts meanwhile.
+	unlock, err := lockOutAgent(n.RunDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	count, err := n.DetachAll(ctx)
+	if err != nil {
+		return fmt.Errorf("the views are still in some containers, nothing else was done: %w", err)
+	}
+	fmt.Fprintf(w, "took the view off %d mount namespaces\n", count)
+	if err := stopView(ctx, n.RunDir); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "stopped truesize-viewd")
+	if err := errors.Join(fuse.Detach(filepath.Join(n.RunDir, "view")), fuse.Unshare(n.RunDir)); err != nil {
+		return err
+	}
+	if err := removeOwn(n.RunDir, "containers", "view", "viewd.lock", "viewd.sock", "viewd.log", "viewd.log.1",
+		"keeper.sock", "keeper.sock.new", "agent.lock", "agent.sock"); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "removed %s\n", n.RunDir)
+	return nil
+}
+
+// removeCgroups removes the cgroups in which truesize-viewd was.
+func removeCgroups(root, name string) error {
+	dirs := []string{filepath.Join(root, name)}
+	below, err := filepath.Glob(filepath.Join(root, "*", name)) // v1's hierarchies
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(dirs, below...) {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
+			continue // none of ours
+		}
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: does something still run in it?", err)
+		}
+	}
+	return nil
+}
+
+// lockOutAgent takes the agent's lock, which fails while one runs: it would
+// start truesize-viewd again.
+func lockOutAgent(runDir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(runDir, "agent.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the agent still runs on this node: delete its DaemonSet first (lock %s: %w)", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// stopView ends truesize-viewd and waits until its last process is gone, which
+// held its lock.
+func stopView(ctx context.Context, runDir string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	for asked := 0; ; {
+		free, err := lockIsFree(filepath.Join(runDir, "viewd.lock"))
+		if err != nil || free {
+			return err
+		}
+		st, err := keeper.Ask(filepath.Join(runDir, "keeper.sock"), keeper.Request{Op: keeper.OpStatus})
+		if err == nil && st.KeeperPID != asked {
+			if err := unix.Kill(st.KeeperPID, unix.SIGTERM); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("stop truesize-viewd %d: %w", st.KeeperPID, err)
+			}
+			asked = st.KeeperPID
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("truesize-viewd does not end: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func lockIsFree(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// removeOwn removes what the product made in dir, and dir when nothing else is
+// in it.
+func removeOwn(dir string, names ...string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: what is in it is not of Truesize's making", err)
+	}
+	return nil
+}

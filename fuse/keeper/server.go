@@ -1,0 +1,136 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/truesize/truesize/fuse/kept"
+	"github.com/truesize/truesize/pkg/version"
+	"golang.org/x/sys/unix"
+)
+
+// beatEvery is how often a server says that it is alive.
+const beatEvery = tick
+
+// A Link is a server's side of its keeper.
+type Link struct {
+	Holdings
+	adopt  []string // command line of another keeper, [AdoptArg] left out
+	keeper *os.File
+	stderr io.Writer
+	log    *slog.Logger
+}
+
+// Inherit returns what the keeper that started this process gave it. adopt is
+// the command line of another keeper, but for [AdoptArg].
+func Inherit(adopt []string, stderr io.Writer, log *slog.Logger) (*Link, error) {
+	h, err := inherited()
+	if err != nil {
+		return nil, err
+	}
+	return &Link{Holdings: h, adopt: adopt, keeper: os.NewFile(fdLink, "link"), stderr: stderr, log: log}, nil
+}
+
+// Ready tells the keeper that this server can serve, and waits to be told to.
+// It returns an error when it is not wanted any more.
+func (l *Link) Ready() error {
+	if err := sendLine(l.keeper, "ready "+version.Get().Version); err != nil {
+		return fmt.Errorf("tell the keeper: %w", err)
+	}
+	buf := make([]byte, 16)
+	n, err := recvLine(l.keeper, buf)
+	if err != nil || strings.TrimSpace(string(buf[:n])) != "go" {
+		return fmt.Errorf("the keeper does not want this server (%q, %v)", buf[:n], err)
+	}
+	return nil
+}
+
+// Run beats the heart, and sees to it that there is a keeper, until ctx ends.
+func (l *Link) Run(ctx context.Context) {
+	go l.keepKeeper(ctx)
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for {
+		l.Memory.Beat()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// keepKeeper starts another keeper whenever the last one is gone.
+func (l *Link) keepKeeper(ctx context.Context) {
+	buf := make([]byte, 16)
+	for ctx.Err() == nil {
+		if n, err := recvLine(l.keeper, buf); err == nil && n > 0 {
+			continue
+		}
+		l.keeper.Close()
+		for ctx.Err() == nil {
+			err := l.startKeeper()
+			if err == nil {
+				break
+			}
+			l.log.Error("the keeper is gone and another cannot be started", "error", err)
+			time.Sleep(time.Second)
+		}
+	}
+}
+
+// startKeeper starts a keeper that adopts this server.
+func (l *Link) startKeeper() error {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(theirs)
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		unix.Close(ours)
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	defer unix.Close(self)
+	files, err := l.files(theirs, self)
+	if err != nil {
+		unix.Close(ours)
+		return err
+	}
+	defer closeAll(files)
+	// The binary that runs, whatever is at its path by now.
+	cmd := exec.Command("/proc/self/exe", append([]string{AdoptArg}, l.adopt[1:]...)...)
+	cmd.Args[0] = l.adopt[0]
+	cmd.ExtraFiles, cmd.Stderr = files, l.stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		unix.Close(ours)
+		return fmt.Errorf("start a keeper: %w", err)
+	}
+	go cmd.Wait()
+	l.Memory.Count(kept.Adoptions)
+	l.keeper = os.NewFile(uintptr(ours), "link")
+	l.log.Warn("the keeper was gone: started another", "pid", cmd.Process.Pid)
+	return nil
+}
+
+// Adopt returns a keeper of the server that started this process.
+func Adopt(o Options) (*Keeper, error) {
+	h, err := inherited()
+	if err != nil {
+		return nil, err
+	}
+	c, err := adopt(fdServer, fdLink)
+	if err != nil {
+		return nil, errors.Join(errors.New("adopt the server"), err)
+	}
+	return New(h, c, o), nil
+}

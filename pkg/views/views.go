@@ -1,0 +1,162 @@
+// Package views gives views to containers that already run, and takes them
+// off, by the registry: it says which containers there are, and what pkg/attach
+// then did is noted in it.
+package views
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/truesize/truesize/pkg/attach"
+	"github.com/truesize/truesize/pkg/inject"
+	"github.com/truesize/truesize/pkg/registry"
+)
+
+// ErrNotEligible says that a container is to be left alone.
+var ErrNotEligible = errors.New("the container is left alone")
+
+// A Node is the views of a node's containers.
+type Node struct {
+	RunDir   string
+	ProcRoot string // a procfs of the host's pid namespace
+	Registry *registry.Dir
+	attacher *attach.Attacher
+}
+
+// New returns the node's views.
+func New(runDir, procRoot string, reg *registry.Dir) *Node {
+	return &Node{
+		RunDir: runDir, ProcRoot: procRoot, Registry: reg,
+		attacher: attach.New(attach.Options{RunDir: runDir, ProcRoot: procRoot}),
+	}
+}
+
+// Attach gives container id its view: one that was created before the agent,
+// or from which it was taken off. One that has it keeps it. The error wraps
+// [ErrNotEligible], or is of pkg/attach or pkg/registry.
+func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
+	c, err := n.Registry.Get(id)
+	if err != nil {
+		return nil, err
+	}
+	switch inject.Skip(c.Skipped) {
+	case "", inject.SkipEarlier, inject.SkipDetached:
+	default:
+		return nil, fmt.Errorf("%w: %s", ErrNotEligible, inject.Skip(c.Skipped).Explain())
+	}
+	if c.PID == 0 {
+		return nil, fmt.Errorf("container %s: %w: it has not started", id, attach.ErrGone)
+	}
+	// The view shows the containers that are not skipped.
+	before := c.Skipped
+	if c.Skipped = ""; before != "" {
+		if err := n.Registry.Put(c); err != nil {
+			return nil, err
+		}
+	}
+	results, err := n.attacher.Attach(ctx, process(c), n.files(c))
+	if err != nil || !mounted(results) {
+		c.Skipped = before
+	}
+	for _, r := range results {
+		if r.Outcome != attach.Refused {
+			c.Mounts = appendNew(c.Mounts, r.Target)
+		}
+	}
+	return results, errors.Join(err, n.Registry.Put(c))
+}
+
+func mounted(results []attach.Result) bool {
+	for _, r := range results {
+		if r.Outcome != attach.Refused {
+			return true
+		}
+	}
+	return false
+}
+
+func appendNew(list []string, s string) []string {
+	for _, have := range list {
+		if have == s {
+			return list
+		}
+	}
+	return append(list, s)
+}
+
+// files returns what is mounted in a container, of those that this kernel has.
+func (n *Node) files(c *registry.Container) (list []attach.File) {
+	for _, f := range inject.Files() {
+		if _, err := os.Lstat(f.Path); err == nil {
+			list = append(list, attach.File{Source: filepath.Join(n.RunDir, "view", c.ID, f.Path), Target: f.Path})
+		}
+	}
+	return list
+}
+
+func process(c *registry.Container) attach.Process {
+	return attach.Process{PID: c.PID, StartTicks: c.StartTicks}
+}
+
+// Detach takes the view off container id, whose files are the host's from then
+// on, and notes it, so that the agent does not attach it again.
+func (n *Node) Detach(ctx context.Context, id string) ([]attach.Result, error) {
+	c, err := n.Registry.Get(id)
+	if err != nil {
+		return nil, err
+	}
+	if c.PID == 0 {
+		return nil, nil
+	}
+	results, err := n.attacher.Detach(ctx, process(c), nil)
+	if err != nil && !errors.Is(err, attach.ErrGone) {
+		return nil, err
+	}
+	c.Mounts = nil
+	for _, r := range results {
+		if r.Outcome == attach.Refused {
+			c.Mounts = appendNew(c.Mounts, r.Target)
+		}
+	}
+	if c.Skipped == "" && len(c.Mounts) == 0 && c.Shim == "" {
+		c.Skipped = string(inject.SkipDetached)
+	}
+	return results, n.Registry.Put(c)
+}
+
+// DetachAll takes the view off every mount namespace of the node, whether the
+// registry knows its container or not. The number is of those it was taken
+// off.
+func (n *Node) DetachAll(ctx context.Context) (int, error) {
+	list, err := n.attacher.Namespaces()
+	errs := []error{err}
+	count := 0
+	for _, ns := range list {
+		results, err := n.attacher.Detach(ctx, ns.Process, nil)
+		if errors.Is(err, attach.ErrGone) {
+			continue
+		}
+		errs = append(errs, err)
+		for _, r := range results {
+			if r.Err != nil {
+				errs = append(errs, fmt.Errorf("process %d: %w", ns.Process.PID, r.Err))
+			}
+		}
+		if len(results) > 0 {
+			count++
+		}
+	}
+	return count, errors.Join(errs...)
+}
+
+// Repair puts the view into the place of those that died: see
+// [attach.Attacher.Repair].
+func (n *Node) Repair(ctx context.Context) ([]attach.Repair, error) {
+	return n.attacher.Repair(ctx, func(p attach.Process, id string) bool {
+		c, err := n.Registry.Get(id)
+		return err == nil && attach.SameContainer(n.ProcRoot, p, process(c))
+	})
+}

@@ -1,0 +1,117 @@
+package fault
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/version"
+	agentview "github.com/truesize/truesize/pkg/viewd"
+	"github.com/truesize/truesize/pkg/views"
+)
+
+// An agent of another version finds a view running: it is replaced by its own,
+// keeper and server, under the readers.
+func TestAgentUpgradesView(t *testing.T) {
+	n := newNode(t, 5)
+	n.start()
+	before := n.status()
+	r := n.startReaders(8, time.Millisecond, allFiles...)
+	at := monotonic()
+	n.supervise(viewd1(t))
+	n.await("the agent's version", func() bool {
+		st := n.status()
+		return st.Version == version.Get().Version && st.Serving && st.ServerPID != before.ServerPID
+	})
+	n.await("the old keeper's end", func() bool { return gone(before.KeeperPID) })
+	time.Sleep(100 * time.Millisecond)
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, []int64{at})
+}
+
+// An agent of another version whose truesize-viewd is broken changes nothing.
+func TestAgentCannotUpgradeView(t *testing.T) {
+	n := newNode(t, 1)
+	n.start()
+	before := n.status()
+	failed := n.supervise("/bin/false")
+	select {
+	case <-failed:
+	case <-time.After(generous):
+		t.Error("no failure was told of")
+	}
+	n.answers()
+	if after := n.status(); after.KeeperPID != before.KeeperPID || after.ServerPID != before.ServerPID {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// viewd1 returns a truesize-viewd of the version that this test, as an agent,
+// has.
+func viewd1(t *testing.T) string { return viewd(t, version.Get().Version) }
+
+// supervise runs an agent's supervisor until the test ends.
+func (n *node) supervise(binary string) (failed <-chan struct{}) {
+	failures := make(chan struct{}, 100)
+	s := &agentview.Supervisor{
+		RunDir: n.dir, Binary: binary, Log: slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Started: func() {}, Failed: func() { failures <- struct{}{} },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Run(ctx)
+	}()
+	n.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return failures
+}
+
+// Containers that were created while the agent was away get their view, once;
+// an admin's detach stays.
+func TestAgentAttachesMissed(t *testing.T) {
+	n := newNode(t, 2)
+	n.start()
+	missed, detached := n.containers[0], n.containers[1]
+	in0, in1 := n.run(missed), n.run(detached)
+	v := views.New(n.dir, "/proc", n.reg)
+	for _, c := range n.containers {
+		if _, err := v.Detach(t.Context(), c.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.entry(missed.id, func(c *registry.Container) {
+		c.Skipped = "created-earlier"
+		c.StartTicks = startOf(t, c.PID)
+	})
+	n.entry(detached.id, func(c *registry.Container) { c.StartTicks = startOf(t, c.PID) })
+	attached, failed := 0, 0
+	f := &views.Follower{
+		Node: v, Log: slog.New(slog.DiscardHandler),
+		Attached: func() { attached++ }, Failed: func() { failed++ },
+	}
+	for range 3 {
+		f.Round(t.Context())
+	}
+	if attached != 1 || failed != 0 {
+		t.Errorf("%d attached, %d failed; want 1 and 0", attached, failed)
+	}
+	n.wantInside(in0, missed, true)
+	n.wantInside(in1, detached, false)
+
+	// One whose process is another by now fails, and once.
+	n.entry(detached.id, func(c *registry.Container) { c.Skipped, c.StartTicks = "created-earlier", c.StartTicks+1 })
+	for range 3 {
+		f.Round(t.Context())
+	}
+	if attached != 1 || failed != 1 {
+		t.Errorf("%d attached, %d failed; want 1 and 1", attached, failed)
+	}
+}

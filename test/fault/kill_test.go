@@ -1,0 +1,116 @@
+package fault
+
+import (
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// between is a random time between two events.
+func between() time.Duration { return time.Duration(20+rand.IntN(120)) * time.Millisecond }
+
+func TestServerKilled(t *testing.T) {
+	n := newNode(t, 20)
+	n.start()
+	r := n.startReaders(8, 100*time.Microsecond, allFiles...)
+	var kills []int64
+	for range scaled(40, 1000) {
+		pid := n.server()
+		time.Sleep(between())
+		kills = append(kills, n.kill(pid, syscall.SIGKILL))
+		n.await("its end", func() bool { return n.status().ServerPID != pid })
+	}
+	time.Sleep(between())
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, kills)
+	if c := n.status().Counters; c["deaths"] != uint64(len(kills)) {
+		t.Errorf("%d kills, counted %v", len(kills), c)
+	}
+}
+
+// Servers that are killed before they have settled, as in a crash loop: the
+// keeper waits longer and longer before it starts one, and answers meanwhile.
+func TestServerKilledAtOnce(t *testing.T) {
+	n := newNode(t, 5)
+	n.start()
+	r := n.startReaders(8, time.Millisecond, allFiles...)
+	var kills []int64
+	for range scaled(12, 50) {
+		var pid int
+		n.await("a server", func() bool { pid = n.status().ServerPID; return pid != 0 && !gone(pid) })
+		kills = append(kills, n.kill(pid, syscall.SIGKILL))
+		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
+	}
+	n.answers()
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, kills)
+	if n.status().Counters["degraded"] == 0 {
+		t.Error("the keeper never answered")
+	}
+}
+
+func TestKeeperKilled(t *testing.T) {
+	n := newNode(t, 5)
+	n.start()
+	r := n.startReaders(8, time.Millisecond, allFiles...)
+	var kills []int64
+	for range scaled(20, 200) {
+		time.Sleep(between())
+		st := n.status()
+		kills = append(kills, n.kill(st.KeeperPID, syscall.SIGKILL))
+		n.await("another keeper", func() bool { return n.status().KeeperPID != st.KeeperPID })
+	}
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, kills)
+	if got := n.status().Counters["adoptions"]; got != uint64(len(kills)) {
+		t.Errorf("%d kills, %d adoptions", len(kills), got)
+	}
+}
+
+// Keeper and server by turns, in any order.
+func TestEitherKilled(t *testing.T) {
+	n := newNode(t, 5)
+	n.start()
+	r := n.startReaders(8, time.Millisecond, allFiles...)
+	var kills []int64
+	for range scaled(30, 500) {
+		time.Sleep(between())
+		st := n.status()
+		if st.ServerPID == 0 || rand.IntN(2) == 0 {
+			kills = append(kills, n.kill(st.KeeperPID, syscall.SIGKILL))
+			n.await("another keeper", func() bool { return n.status().KeeperPID != st.KeeperPID })
+			continue
+		}
+		kills = append(kills, n.kill(st.ServerPID, syscall.SIGKILL))
+		n.await("another server", func() bool { pid := n.status().ServerPID; return pid != 0 && pid != st.ServerPID })
+	}
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, kills)
+}
+
+// A server that stands still is never set going again: what readers wait for
+// must come from its successor.
+func TestServerStopped(t *testing.T) {
+	n := newNode(t, 5)
+	n.start()
+	r := n.startReaders(8, time.Millisecond, allFiles...)
+	var stops []int64
+	for range scaled(3, 20) {
+		pid := n.server()
+		stops = append(stops, n.kill(pid, syscall.SIGSTOP))
+		n.await("another server", func() bool { now := n.status().ServerPID; return now != 0 && now != pid })
+		n.answers()
+		time.Sleep(500 * time.Millisecond) // a second one is not this fault
+	}
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, stops)
+	if got := n.status().Counters["hangs"]; got != uint64(len(stops)) {
+		t.Errorf("%d times stopped, %d hangs counted", len(stops), got)
+	}
+}

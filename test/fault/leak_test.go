@@ -1,0 +1,109 @@
+package fault
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Containers that come and go for ever leave nothing behind in the server.
+func TestContainersComeAndGo(t *testing.T) {
+	n := newNode(t, 1)
+	n.start()
+	pid := n.server()
+	cg := makeCgroup(t, "come-and-go")
+	var fds, rss int
+	rounds := scaled(300, 10_000)
+	for i := range rounds {
+		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: cg}
+		n.register(c)
+		for _, f := range allFiles {
+			if data, err := os.ReadFile(n.path("view", c.id, f)); err != nil || len(data) == 0 {
+				t.Fatalf("%s of %s: %d bytes, %v", f, c.id, len(data), err)
+			}
+		}
+		if err := n.reg.Remove(c.id); err != nil {
+			t.Fatal(err)
+		}
+		if i == rounds/3 { // what is made once has been made
+			fds, rss = n.settled(pid)
+		}
+	}
+	fdsAfter, rssAfter := n.settled(pid)
+	t.Logf("FIGURES %s: %d containers: descriptors %d, then %d; RSS %d KiB, then %d KiB", t.Name(), rounds, fds, fdsAfter, rss, rssAfter)
+	if fdsAfter > fds+2 || rssAfter > rss+rss/2 {
+		t.Errorf("descriptors went from %d to %d, RSS from %d KiB to %d KiB", fds, fdsAfter, rss, rssAfter)
+	}
+	if n.server() != pid {
+		t.Error("the server was replaced meanwhile")
+	}
+}
+
+// settled waits until the server has dropped the containers that are gone, and
+// returns its open descriptors and its resident memory in KiB.
+func (n *node) settled(pid int) (fds, rss int) {
+	n.t.Helper()
+	n.await("the containers' removal", func() bool {
+		entries, err := os.ReadDir(n.path("view"))
+		return err == nil && len(entries) == 2 // c0 and .truesize
+	})
+	time.Sleep(100 * time.Millisecond)
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return len(list), n.memory(pid)
+}
+
+// One container that hammers its view does not slow another one down by
+// much, nor grow the server.
+func TestHammer(t *testing.T) {
+	n := newNode(t, 2)
+	n.start()
+	quiet, hammered := n.containers[0], n.containers[1]
+	pid := n.server()
+	targets := func(c container) (list []target) {
+		for _, f := range allFiles {
+			list = append(list, target{Path: n.path("view", c.id, f), CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
+		}
+		return list
+	}
+	measure := func() (report, time.Duration) {
+		r := startReaders(t, nil, 1, time.Millisecond, targets(quiet))
+		time.Sleep(time.Duration(scaled(1, 10)) * time.Second)
+		p := r.stop()
+		return p, p.quantile(0.99)
+	}
+	alone, before := measure()
+	rss := n.memory(pid)
+	h := startReaders(t, nil, 64, 0, targets(hammered))
+	beside, after := measure()
+	load := h.stop()
+	rssAfter := n.memory(pid)
+	alone.clean(t)
+	beside.clean(t)
+	load.clean(t)
+	t.Logf("FIGURES %s: %d reads by 64 threads of one container: p99 of another %v alone, %v beside; RSS %d KiB, then %d KiB",
+		t.Name(), load.Reads, before.Round(time.Microsecond), after.Round(time.Microsecond), rss, rssAfter)
+	if rssAfter > rss+8<<10 {
+		t.Errorf("RSS went from %d KiB to %d KiB", rss, rssAfter)
+	}
+}
+
+// memory returns the process's anonymous resident memory in KiB.
+func (n *node) memory(pid int) int {
+	n.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return kib
+}
