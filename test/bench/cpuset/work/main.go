@@ -54,11 +54,9 @@ func piece() {
 			sum = sum*6364136223846793005 + uint64(i)
 			block[i] = sum
 		}
-		sink = block
+		runtime.KeepAlive(block)
 	}
 }
-
-var sink []uint64
 
 // throttled returns how often this cgroup was stopped; it ends the program
 // when nobody says.
