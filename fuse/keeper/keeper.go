@@ -90,6 +90,7 @@ func (k *Keeper) Run(ctx context.Context) (handedOver bool, err error) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	k.watch.reset(time.Now(), k.Memory)
+	k.Memory.Unclaim()
 	for !k.handover {
 		if k.server == nil && connectionEnded(k.Fuse) {
 			k.stop()
