@@ -99,11 +99,14 @@ func (s *stack) stop() {
 	}
 }
 
-// kill kills keeper and server at once, which neither can do anything about.
+// kill kills keeper and servers at once, which neither can do anything about.
 func (s *stack) kill() {
 	s.t.Helper()
 	st := s.status()
 	_ = syscall.Kill(st.KeeperPID, syscall.SIGSTOP)
+	if st.SparePID != 0 {
+		_ = syscall.Kill(st.SparePID, syscall.SIGKILL)
+	}
 	_ = syscall.Kill(st.ServerPID, syscall.SIGKILL)
 	_ = syscall.Kill(st.KeeperPID, syscall.SIGKILL)
 	_ = s.cmd.Wait()

@@ -43,9 +43,11 @@ type Reply struct {
 	KeeperPID int    `json:"keeperPID"`
 	// ServerPID is 0 while no server runs; Serving says that it has been told
 	// to serve; Binary is what one is started from.
-	ServerPID int    `json:"serverPID"`
-	Serving   bool   `json:"serving"`
-	Binary    string `json:"binary"`
+	ServerPID int  `json:"serverPID"`
+	Serving   bool `json:"serving"`
+	// SparePID is that of the server that waits to take over, 0 without.
+	SparePID int    `json:"sparePID"`
+	Binary   string `json:"binary"`
 	// Degraded says that the keeper answers itself.
 	Degraded bool `json:"degraded"`
 	// Counters are what happened since the view was mounted.
@@ -164,6 +166,9 @@ func (k *Keeper) status() Reply {
 	a := Reply{
 		Protocol: Protocol, Version: version.Get().Version, Layout: kept.Layout, KeeperPID: os.Getpid(),
 		Binary: k.opts.Server[0], Degraded: k.standIn != nil, Counters: k.Memory.Counters(),
+	}
+	if k.spare.child != nil {
+		a.SparePID = k.spare.pid
 	}
 	if k.server != nil {
 		a.ServerPID, a.Serving = k.server.pid, !k.server.serve.IsZero()

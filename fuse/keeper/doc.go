@@ -2,14 +2,15 @@
 // must not be lost, the /dev/fuse descriptor and the kept memory, and runs the
 // view's server as a child:
 //
-//   - the server dies: another is started at once, and answers what the dead
-//     one was working at;
+//   - the server dies: a spare one, started and loaded before, serves at once,
+//     and answers what the dead one was working at;
 //   - it stands still (stopped, deadlocked): it is killed, and see above;
 //   - none comes up: the keeper answers, by [fuse.Fallback], and tries on;
 //   - it is to be replaced by another version: that one is started beside it,
 //     and takes its place once it is ready;
 //   - the keeper dies: the server, which has the same descriptors, starts
-//     another keeper, which adopts it;
+//     another keeper, which adopts it; where both died, the spare serves and
+//     does the same;
 //   - the keeper is to be replaced: the new one gets the descriptors over a
 //     socket.
 //

@@ -54,6 +54,7 @@ type Keeper struct {
 	opts Options
 
 	server   *child   // nil between two
+	spare    spare    // that takes its place when it dies
 	next     *child   // that is to take its place
 	asked    *request // that wants it to
 	pause    time.Duration
@@ -89,6 +90,7 @@ func (k *Keeper) Run(ctx context.Context) (handedOver bool, err error) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	k.watch.reset(time.Now(), k.Memory)
+	k.Memory.Unclaim()
 	for !k.handover {
 		if k.server == nil && connectionEnded(k.Fuse) {
 			k.stop()
@@ -105,6 +107,10 @@ func (k *Keeper) Run(ctx context.Context) (handedOver bool, err error) {
 			k.obey(r)
 		case <-k.server.died():
 			k.onDeath()
+		case <-k.spare.died():
+			k.onSpareDeath()
+		case line := <-k.spare.readiness():
+			k.spare.line = line
 		case <-k.next.died():
 			k.refuseNext(fmt.Errorf("the new server %s ended before it was ready", k.next.binary))
 		case line := <-k.server.readiness():
@@ -116,6 +122,7 @@ func (k *Keeper) Run(ctx context.Context) (handedOver bool, err error) {
 		}
 	}
 	k.answerStop()
+	k.dropSpare()
 	return true, nil
 }
 
@@ -202,7 +209,7 @@ func (k *Keeper) onDeath() {
 		k.failed(fmt.Errorf("%d servers in a row ended within %v", k.brief, shortLife))
 		return
 	}
-	if !connectionEnded(k.Fuse) {
+	if !connectionEnded(k.Fuse) && !k.useSpare() {
 		k.start()
 	}
 }
@@ -231,6 +238,7 @@ func (k *Keeper) answerSuspects() {
 // check looks after what tells nothing by itself.
 func (k *Keeper) check(now time.Time) {
 	late := k.watch.tick(now)
+	k.keepSpare(now)
 	c := k.server
 	if c == nil || late {
 		return
@@ -265,6 +273,7 @@ func (k *Keeper) replaceHung(why string) {
 // stop kills the server, at the end.
 func (k *Keeper) stop() {
 	k.answerStop()
+	k.dropSpare()
 	for _, c := range []*child{k.next, k.server} {
 		if c != nil {
 			c.kill()

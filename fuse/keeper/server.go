@@ -47,10 +47,29 @@ func (l *Link) Ready() error {
 	}
 	buf := make([]byte, 16)
 	n, err := recvLine(l.keeper, buf)
+	if err == nil && n == 0 {
+		return l.orphaned()
+	}
 	if err != nil || strings.TrimSpace(string(buf[:n])) != "go" {
 		return fmt.Errorf("the keeper does not want this server (%q, %v)", buf[:n], err)
 	}
 	return nil
+}
+
+// orphaned is called when the keeper has died before it told this server to
+// serve. Where another serves, that one sees to a keeper. Where none does, all
+// that is left of the view is in the servers that wait: one of them serves.
+func (l *Link) orphaned() error {
+	before := l.Memory.Heartbeat()
+	time.Sleep(3 * beatEvery)
+	if l.Memory.Heartbeat() != before {
+		return errors.New("the keeper is gone, and another server serves")
+	}
+	if !l.Memory.Claim(os.Getpid()) {
+		return errors.New("the keeper is gone, and another server is to serve")
+	}
+	l.log.Warn("the keeper and its server are gone: this one serves")
+	return nil // Run finds that there is no keeper, and starts one
 }
 
 // Run beats the heart, and sees to it that there is a keeper, until ctx ends.

@@ -30,6 +30,7 @@ func (k *Keeper) onNextReady(line string) {
 	n, r := k.next, k.asked
 	k.next, k.asked = nil, nil
 	k.opts.Server[0] = n.binary
+	k.dropSpare()
 	old := k.server
 	k.server = nil
 	if old != nil {

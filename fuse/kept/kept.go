@@ -41,6 +41,7 @@ const (
 	offEntries   = 24
 	offGranules  = 28
 	offHeartbeat = 32
+	offClaim     = 40
 	offCounters  = 64
 	offInitLen   = 1024
 	offInit      = 1032
@@ -155,6 +156,13 @@ func (m *Memory) Beat() { m.word(offHeartbeat).Add(1) }
 
 // Heartbeat returns the number of beats so far.
 func (m *Memory) Heartbeat() uint64 { return m.word(offHeartbeat).Load() }
+
+// Claim reports whether this process, of those that ask at once, is the one
+// to go on when keeper and server have died. Unclaim ends that.
+func (m *Memory) Claim(pid int) bool { return m.word(offClaim).CompareAndSwap(0, uint64(pid)) }
+
+// Unclaim is for the keeper that has everything in hand again.
+func (m *Memory) Unclaim() { m.word(offClaim).Store(0) }
 
 // Count adds one to a counter.
 func (m *Memory) Count(c Counter) { m.word(offCounters + 8*int(c)).Add(1) }

@@ -101,6 +101,9 @@ func TestAllKilled(t *testing.T) {
 	inside := n.run(c)
 	st := n.status()
 	n.kill(st.KeeperPID, syscall.SIGSTOP)
+	if st.SparePID != 0 {
+		n.kill(st.SparePID, syscall.SIGKILL)
+	}
 	n.kill(st.ServerPID, syscall.SIGKILL)
 	n.kill(st.KeeperPID, syscall.SIGKILL)
 	n.await("the loss", func() bool {
@@ -109,10 +112,31 @@ func TestAllKilled(t *testing.T) {
 	})
 	n.start()
 	n.await("the repair", func() bool {
-		out, err := n.inside(inside, "cat", "/proc/meminfo")
-		return err == nil && strings.Contains(out, fmt.Sprint(c.size.Memory>>10))
+		return n.repaired(inside, c)
 	})
 	startReaders(t, inside, 2, time.Millisecond, c.targets()).stop().clean(t)
+}
+
+// Keeper and server are killed at once, but the spare is not: it serves, and
+// starts a keeper.
+func TestSpareSurvives(t *testing.T) {
+	n := newNode(t, 2)
+	n.start()
+	n.await("a spare", func() bool { return n.status().SparePID != 0 })
+	time.Sleep(200 * time.Millisecond) // loaded
+	r := n.startReaders(4, time.Millisecond, allFiles...)
+	st := n.status()
+	n.kill(st.KeeperPID, syscall.SIGSTOP)
+	at := n.kill(st.ServerPID, syscall.SIGKILL)
+	n.kill(st.KeeperPID, syscall.SIGKILL)
+	n.await("the spare to serve", func() bool {
+		now := n.status()
+		return now.ServerPID == st.SparePID && now.Serving
+	})
+	n.answers()
+	p := r.stop()
+	p.clean(t)
+	p.figures(t, n, []int64{at})
 }
 
 // The connection is aborted by root, through fusectl.
@@ -139,12 +163,21 @@ func TestConnectionAborted(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.await("the view and its repair", func() bool {
-			out, err := n.inside(inside, "cat", "/proc/meminfo")
-			return err == nil && strings.Contains(out, fmt.Sprint(c.size.Memory>>10))
+			return n.repaired(inside, c)
 		})
 		n.answers()
 	}
 	startReaders(t, inside, 2, time.Millisecond, c.targets()).stop().clean(t)
+}
+
+// repaired reports whether every file of a container is its own again.
+func (n *node) repaired(inside []string, c container) bool {
+	var list []string
+	for _, t := range c.targets() {
+		list = append(list, t.Path)
+	}
+	out, err := n.inside(inside, append([]string{"cat"}, list...)...)
+	return err == nil && strings.Contains(out, fmt.Sprint(c.size.Memory>>10)) && strings.Contains(out, fmt.Sprintf("0-%d\n", c.size.CPUs-1))
 }
 
 // Stopped as an admin stops it, the view leaves containers with the host's

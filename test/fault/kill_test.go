@@ -17,7 +17,7 @@ func TestServerKilled(t *testing.T) {
 	var kills []int64
 	for range scaled(40, 1000) {
 		pid := n.server()
-		time.Sleep(between())
+		time.Sleep(time.Duration(20+rand.IntN(480)) * time.Millisecond)
 		kills = append(kills, n.kill(pid, syscall.SIGKILL))
 		n.await("its end", func() bool { return n.status().ServerPID != pid })
 	}

@@ -46,6 +46,7 @@ func TestNoServer(t *testing.T) {
 			r := n.startReaders(8, time.Millisecond, allFiles...)
 			server := n.server()
 			broken(t, n.binary)
+			n.killSpare()
 			at := n.kill(server, syscall.SIGKILL)
 			n.await("the keeper to answer", func() bool { return n.status().Degraded })
 			time.Sleep(500 * time.Millisecond)
@@ -71,6 +72,7 @@ func TestNoServerNoSnapshot(t *testing.T) {
 	n := newNode(t, 0)
 	n.start()
 	replace(t, n.binary, []byte("#!/bin/false\n"))
+	n.killSpare()
 	n.kill(n.server(), syscall.SIGKILL)
 	n.await("the keeper to answer", func() bool { return n.status().Degraded })
 	n.register(container{id: "late", size: newNodeSize, cgroup: map[string]string{}})
@@ -87,6 +89,15 @@ func TestNoServerNoSnapshot(t *testing.T) {
 	}
 	if n.status().Counters["host_files"] == 0 {
 		t.Error("not counted")
+	}
+}
+
+// killSpare kills the server that waits, if there is one.
+func (n *node) killSpare() {
+	n.t.Helper()
+	if pid := n.status().SparePID; pid != 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		n.await("the spare's end", func() bool { return n.status().SparePID != pid })
 	}
 }
 
