@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"golang.org/x/sys/unix"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -25,7 +27,9 @@ const maxConflicts = 5
 // Add attaches a container and hands the result to emit, which prints it. If
 // anything fails, emit included, all that was made is taken back.
 func Add(ctx context.Context, args *skel.CmdArgs, emit func(types.Result, string) error) (err error) {
+	stamp("begin")
 	c, err := begin(ctx, args)
+	stamp("begun")
 	if err != nil {
 		return err
 	}
@@ -105,13 +109,22 @@ type adding struct {
 	result *current.Result
 }
 
+func stamp(w string) {
+	var u unix.Timespec
+	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &u)
+	fmt.Fprintln(os.Stderr, w, u.Nano()/1000)
+}
 func (a *adding) run() error {
+	stamp("run")
+	defer func() { stamp("end") }()
 	if err := a.prepare(); err != nil {
 		return err
 	}
+	stamp("prepared")
 	if err := a.attach(); err != nil {
 		return err
 	}
+	stamp("attached")
 	if err := a.configure(); err != nil {
 		return err
 	}
@@ -158,6 +171,7 @@ func (a *adding) attach() error {
 		if err := a.allocate(); err != nil {
 			return err
 		}
+		stamp("allocated")
 		if err := a.makeLink(a.deriveMAC()); err != nil {
 			return err
 		}
@@ -274,10 +288,13 @@ func (a *adding) configure() error {
 	if err := a.addAddresses(); err != nil {
 		return err
 	}
+	stamp("addressed")
 	if err := a.setUp(); err != nil {
 		return err
 	}
+	stamp("up")
 	a.announce()
+	stamp("announced")
 	if err := a.addRoutes(); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/truesize/truesize/cni/delegate"
+	"github.com/truesize/truesize/cni/hostlocal"
 	"github.com/truesize/truesize/cni/link"
 	"github.com/truesize/truesize/cni/netns"
 	"github.com/truesize/truesize/cni/state"
@@ -38,11 +39,12 @@ const lockWait = 30 * time.Second
 // A call is one invocation of the plugin with what it has opened.
 type call struct {
 	engine
-	conf *Conf
-	args *skel.CmdArgs
-	key  state.Key
-	pod  *link.Conn // nil where the verb has no namespace, or it is gone
-	undo undo
+	conf  *Conf
+	args  *skel.CmdArgs
+	key   state.Key
+	local *hostlocal.Config // once read
+	pod   *link.Conn        // nil where the verb has no namespace, or it is gone
+	undo  undo
 }
 
 // begin reads the configuration and opens the state and the node's namespace.

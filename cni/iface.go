@@ -22,10 +22,7 @@ func (a *adding) setUp() error {
 	if err := a.tune(); err != nil {
 		return err
 	}
-	l, err := a.pod.ByName(a.key.IfName)
-	if err != nil {
-		return asCNI("read the macvlan that was made", err)
-	}
+	l := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Index: a.index, Name: a.key.IfName, HardwareAddr: a.mac}}
 	if err := a.pod.Up(l); err != nil {
 		if errors.Is(err, link.ErrMACInUse) {
 			return fail(codeMAC, fmt.Sprintf("the MAC address %s is in use by another link on %s; give this pod another one", a.mac, a.low.Attrs().Name), err)

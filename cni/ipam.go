@@ -38,10 +38,14 @@ func (a *adding) fillIPAM() error {
 
 // localConfig reads the ipam section of the in-process host-local.
 func (c *call) localConfig() (*hostlocal.Config, error) {
+	if c.local != nil {
+		return c.local, nil
+	}
 	local, err := hostlocal.ParseConfig(c.args.StdinData, c.conf.requested)
 	if err != nil {
 		return nil, fail(types.ErrInvalidNetworkConfig, "the host-local configuration cannot be used", err)
 	}
+	c.local = local
 	return local, nil
 }
 

@@ -196,8 +196,8 @@ func (c *Conn) Up(l netlink.Link) error {
 }
 
 // Sysctl writes value to net/<key> of the socket's namespace. A key that does
-// not exist is an error wrapping [os.ErrNotExist]. The file is written only
-// when it holds something else: /proc/sys may be read-only and right.
+// not exist is an error wrapping [os.ErrNotExist]. A file that cannot be
+// written and holds the value is no error: /proc/sys may be read-only.
 func (c *Conn) Sysctl(key, value string) error {
 	return c.ns.Do(func() error { return SysctlHere(key, value) })
 }
@@ -205,11 +205,10 @@ func (c *Conn) Sysctl(key, value string) error {
 // SysctlHere is [Conn.Sysctl] for the calling thread's namespace.
 func SysctlHere(key, value string) error {
 	path := filepath.Join("/proc/sys/net", key)
-	have, err := os.ReadFile(path)
-	if err == nil && string(have) == value+"\n" {
-		return nil
-	}
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		if have, rerr := os.ReadFile(path); rerr == nil && string(have) == value+"\n" {
+			return nil
+		}
 		return fmt.Errorf("set sysctl net/%s=%s: %w", key, value, err)
 	}
 	return nil

@@ -10,6 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -45,11 +48,36 @@ type Host struct {
 
 var count atomic.Int64
 
+// sweep removes, once, the namespaces of test processes that were killed or
+// panicked: their directories name the process.
+var sweep = sync.OnceFunc(func() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	for _, dir := range dirs {
+		pid := strings.TrimPrefix(filepath.Base(dir), dirPrefix)
+		if _, err := strconv.Atoi(pid); err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("/proc", pid)); err == nil {
+			continue
+		}
+		names, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for _, n := range names {
+			_ = unix.Unmount(n, unix.MNT_DETACH)
+			_ = os.Remove(n)
+		}
+		_ = os.Remove(dir)
+	}
+})
+
+// dirPrefix begins the names of test processes' directories.
+const dirPrefix = "ts-cni-"
+
 // NewHost makes a namespace called name below the test's directory. It is
 // removed at the test's end.
 func NewHost(t testing.TB, name string) *Host {
 	t.Helper()
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("ts-cni-%d", os.Getpid()))
+	sweep()
+	dir := filepath.Join(os.TempDir(), dirPrefix+strconv.Itoa(os.Getpid()))
 	must(t, os.MkdirAll(dir, 0o755))
 	path := filepath.Join(dir, fmt.Sprintf("%d-%s", count.Add(1), name))
 	must(t, os.WriteFile(path, nil, 0o600))

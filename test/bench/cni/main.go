@@ -15,10 +15,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,13 +46,24 @@ type bench struct {
 	dir    string // programs, state, pools: on disk
 	run    string // run directories: in memory, as /run is on a node
 	prefix string // of the namespaces' names
+	mu     sync.Mutex
 	made   []string
 	ids    int
 }
 
 func run(n, parallel, mb int) (ok bool, err error) {
 	b := &bench{prefix: fmt.Sprintf("ts-cni-%d-", os.Getpid())}
-	defer func() { b.clean() }()
+	// The namespaces must go whatever ends the run: a closed pipe on stdout
+	// makes writes fail, not the program end, and an interrupt cleans up.
+	signal.Ignore(syscall.SIGPIPE)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-stop
+		b.clean()
+		os.Exit(130)
+	}()
+	defer b.clean()
 	if err := b.prepare(); err != nil {
 		return false, err
 	}
@@ -104,6 +117,7 @@ func (b *bench) prepare() (err error) {
 }
 
 func (b *bench) clean() {
+	b.mu.Lock() // never unlocked: nothing is made after this
 	var wg sync.WaitGroup
 	for _, name := range b.made {
 		wg.Go(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
@@ -117,6 +131,8 @@ func (b *bench) clean() {
 }
 
 func (b *bench) netns(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if out, err := exec.Command("ip", "netns", "add", b.prefix+name).CombinedOutput(); err != nil {
 		return fmt.Errorf("make namespace: %w: %s", err, out)
 	}
