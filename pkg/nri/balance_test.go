@@ -26,7 +26,10 @@ func (r *fakeRuntime) UpdateContainers(list []*api.ContainerUpdate) ([]*api.Cont
 	defer r.mu.Unlock()
 	for _, u := range list {
 		r.updates = append(r.updates, u.GetContainerId()+" "+u.GetLinux().GetResources().GetCpu().GetCpus())
-		r.done <- struct{}{}
+		select {
+		case r.done <- struct{}{}:
+		default: // of a test that does not look
+		}
 		if u.GetContainerId() == r.refused {
 			return nil, errTest
 		}

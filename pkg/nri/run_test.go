@@ -6,23 +6,32 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
+
+	"github.com/truesize/truesize/pkg/lifecycle"
 )
 
 // startRuntime starts the runtime's side of NRI at socket.
 func startRuntime(t *testing.T, socket string) *adaptation.Adaptation {
 	t.Helper()
+	return startUpdatable(t, socket, new(fakeRuntime))
+}
+
+// startUpdatable starts one whose containers are those of a fake.
+func startUpdatable(t *testing.T, socket string, fake *fakeRuntime) *adaptation.Adaptation {
+	t.Helper()
 	synchronize := func(ctx context.Context, tell adaptation.SyncCB) error {
 		_, err := tell(ctx, []*api.PodSandbox{{Id: "p", Name: "web"}}, []*api.Container{{Id: "old", PodSandboxId: "p"}})
 		return err
 	}
-	update := func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
-		return nil, nil
+	update := func(_ context.Context, list []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
+		return fake.UpdateContainers(list)
 	}
 	dir := t.TempDir()
 	r, err := adaptation.New("test", "v1.0.0", synchronize, update,
@@ -108,6 +117,24 @@ func TestRunOutlivesRuntimes(t *testing.T) {
 		sever()
 		o.await(t, false)
 		r.Stop()
+	}
+}
+
+// A registered client changes CPU sets, and goes on when one is refused.
+func TestRunBalances(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "nri.sock")
+	fake := &fakeRuntime{refused: "a", done: make(chan struct{}, 1024)}
+	r := startUpdatable(t, socket, fake)
+	defer r.Stop()
+	m, _, c := newClient(socket)
+	m.sets = []lifecycle.CPUSet{{ID: "a", CPUs: "0"}, {ID: "b", CPUs: "1"}}
+	runs(t, c)
+	await(t, fake.done)
+	await(t, fake.done)
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
+	if want := []string{"a 0", "b 1"}; !slices.Equal(fake.updates[:2], want) {
+		t.Errorf("updates %v, want %v", fake.updates, want)
 	}
 }
 
