@@ -14,13 +14,19 @@ LDFLAGS := -s -w -X github.com/truesize/truesize/pkg/version.version=$(VERSION)
 # revision to stamp.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags "$(LDFLAGS)"
+# `truesize explain` calls the shim's C source. The program is static all the
+# same, and runs wherever the others do.
+GOARCH ?= $(shell go env GOARCH)
+CGOBUILD = CGO_ENABLED=1 CC=$(SHIM_CC_$(GOARCH)) go build -trimpath -buildvcs=$(BUILDVCS) \
+	-tags netgo,osusergo -ldflags "$(LDFLAGS) -linkmode=external -extldflags=-static"
 
 include $(wildcard shim/rules.mk)
 
 # The shim's objects are embedded, so they come first.
 build: $(SHIM_BIN) $(SHIM_OBJECTS)
 	@mkdir -p bin
-	@$(GOBUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
+	@$(GOBUILD) -o bin/ $(patsubst %,./cmd/%,$(filter-out truesize,$(PROGRAMS)))
+	@$(CGOBUILD) -o bin/ ./cmd/truesize
 	@echo "built: $(PROGRAMS:%=bin/%) $(SHIM_BIN)"
 
 # What make installs: a package list, each only if it is missing.
@@ -75,6 +81,7 @@ soak: deps build
 bench: ready
 	@cd test/bench/view && go run .
 	@cd test/bench/shim && go run .
+	@go run ./test/bench/cpuset
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -198,13 +197,4 @@ func addrsOf(ps []netip.Prefix) []netip.Addr {
 		as[i] = p.Addr()
 	}
 	return as
-}
-
-// join lists things in a message.
-func join[T fmt.Stringer](list []T) string {
-	s := make([]string, len(list))
-	for i, x := range list {
-		s[i] = x.String()
-	}
-	return strings.Join(s, ", ")
 }

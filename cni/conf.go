@@ -36,9 +36,6 @@ const (
 	macFromKernelIs = "kernel"
 )
 
-// podAnnotations is the runtime's capability that passes a pod's annotations.
-const podAnnotations = "io.kubernetes.cri.pod-annotations"
-
 // Annotations of a pod that the plugin heeds.
 const (
 	annotationIP  = "truesize.dev/ip"  // addresses, separated by commas

@@ -77,7 +77,12 @@ func TestStaleNeighbour(t *testing.T) {
 // neighbour is the MAC that a host remembers for an address.
 func neighbour(t *testing.T, h *nettest.Host, addr string) string {
 	t.Helper()
-	list, err := h.Conn.NeighList(h.Link("eth0").Attrs().Index, netlink.FAMILY_ALL)
+	return neighbourOn(t, h, "eth0", addr)
+}
+
+func neighbourOn(t *testing.T, h *nettest.Host, link, addr string) string {
+	t.Helper()
+	list, err := h.Conn.NeighList(h.Link(link).Attrs().Index, netlink.FAMILY_ALL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/cni/internal/nettest"
 )
@@ -364,6 +365,26 @@ func TestErrors(t *testing.T) {
 	}
 	_, err = n.call("STATUS", nil, n.conf)
 	wantCode(t, err, types.ErrPluginNotAvailable)
+	if !strings.Contains(err.Error(), "set it up") {
+		t.Errorf("STATUS does not say that the master is down: %v", err)
+	}
 	_, err = n.call("STATUS", nil, n.with("master", "eth9"))
 	wantCode(t, err, types.ErrPluginNotAvailable)
+}
+
+// TestUsableAtOnce: no address waits for the kernel's duplicate detection.
+func TestUsableAtOnce(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24", "fd09::/64"})
+	p := newPod(t, "c1")
+	r := n.add(p, n.conf)
+	list, err := p.Conn.AddrList(p.Link("eth0"), netlink.FAMILY_V6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		if a.IP.String() == ip(r, 1) && a.Flags&unix.IFA_F_TENTATIVE != 0 {
+			t.Errorf("%s is tentative when ADD returns", a.IP)
+		}
+	}
 }

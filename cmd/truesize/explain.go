@@ -43,16 +43,22 @@ pod, pod/container, namespace/pod or namespace/pod/container.`,
 			return err
 		}
 		if asJSON {
-			return writeJSON(cmd.OutOrStdout(), c)
+			return writeJSON(cmd.OutOrStdout(), explanation{c, askShim(*runDir, c)})
 		}
-		return writeExplanation(cmd.OutOrStdout(), c)
+		return writeExplanation(cmd.OutOrStdout(), explanation{c, askShim(*runDir, c)})
 	}
 	return cmd
 }
 
-func writeExplanation(w io.Writer, c *registry.Container) error {
+// An explanation is a container's entry, and what the shim answers in it.
+type explanation struct {
+	*registry.Container
+	ShimState *shimState `json:"shimState,omitempty"`
+}
+
+func writeExplanation(w io.Writer, c explanation) error {
 	p := &page{w: w}
-	p.line("container  %s", fullName(c))
+	p.line("container  %s", fullName(c.Container))
 	p.line("id         %s", c.ID)
 	if c.Skipped != "" {
 		p.line("\nLeft alone: %s.", printable(inject.Skip(c.Skipped).Explain()))
@@ -69,7 +75,9 @@ func writeExplanation(w io.Writer, c *registry.Container) error {
 	p.line("  files      %s", orNone(c.Mounts))
 	p.line("  shim       %s", orNone(strings.Fields(c.Shim)))
 	p.line("  variables  %s", orNone(c.Env))
+	p.line("  CPU set    %s", orNone(strings.Fields(c.CPUSet)))
 	p.list("Notes", c.Notes)
+	p.shim(c.ShimState)
 	return p.err
 }
 

@@ -52,6 +52,9 @@ type Load struct{ avg [3]float64 }
 // the averages (include/linux/sched/loadavg.h): roughly e^(-5s/1min) and so on.
 const loadPeriod = 5 * time.Second
 
+// Averages returns the averages over 1, 5 and 15 minutes.
+func (l Load) Averages() [3]float64 { return l.avg }
+
 // Add takes a count of active threads (running, able to, or waiting
 // uninterruptibly), made elapsed after the last one. The averages decay as the
 // kernel's do, over any interval.

@@ -109,6 +109,9 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 		c.load.Add(c.tasks.running+c.tasks.blocked, sampleEvery)
 	}
 	c.sampled = now
+	if err := c.publishLoads(); err != nil {
+		c.v.stats.failed(loadavg, err)
+	}
 }
 
 // beginSample carries the counters on and returns the cgroup, nil when there

@@ -103,9 +103,14 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 		return nil, err
 	}
 	source, target := a.installShim()
+	node := lifecycle.Node{FS: a.cgroups, Proc: procRoot, Sys: sysRoot, CPUManagerState: cfg.CPUManagerState}
+	possible, err := node.PossibleCPUs()
+	if err != nil {
+		a.log.Warn("the shim will report the node's online CPUs as configured", "error", err)
+	}
 	a.manager = lifecycle.New(lifecycle.Config{
 		Registry: dir,
-		Kernel:   lifecycle.Node{FS: a.cgroups, Proc: procRoot, Sys: sysRoot},
+		Kernel:   node,
 		View:     a.view,
 		Inject: inject.Config{
 			Namespaces: inject.Namespaces{Include: cfg.Include, Exclude: cfg.Exclude},
@@ -113,9 +118,11 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 			View:       cfg.View, Shim: cfg.Shim, NumCPUs: cfg.NumCPUs,
 			ViewDir:    a.view.Dir(),
 			Files:      hostFiles(),
-			ShimSource: source, ShimTarget: target,
+			ShimSource: source, ShimTarget: target, PageTarget: registry.SizePagePath,
+			Env: cfg.Env, CPUSet: cfg.CPUSet,
 		},
 		ShimPresent:  func() bool { return present(source) },
+		PossibleCPUs: possible,
 		FromRequests: cfg.FromRequests,
 		Via:          "nri",
 		BootID:       bootID,

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"path/filepath"
 
 	cnimetrics "github.com/truesize/truesize/cni/metrics"
 	"github.com/truesize/truesize/cni/reconcile"
@@ -35,7 +36,9 @@ func (a *agent) newNetwork() *reconcile.Reconciler {
 	if !a.cfg.Network {
 		return nil
 	}
-	r := reconcile.New(reconcile.Config{Log: a.log})
+	r := reconcile.New(reconcile.Config{
+		RunDir: filepath.Join(a.cfg.RunDir, "cni"), StateDir: filepath.Join(a.cfg.StateDir, "cni"), Log: a.log,
+	})
 	a.metrics.Register(cnimetrics.New(r))
 	return r
 }

@@ -129,6 +129,7 @@ func TestLimitsBeforeTheCgroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(t, dir, want)(f.Limits(paths))
+		check(t, dir+": CPUs", []int{0, 1})(f.CPUs(paths))
 		if _, err := f.Open(paths); !errors.Is(err, ErrGone) {
 			t.Errorf("%s: open: %v, want ErrGone", dir, err)
 		}
@@ -225,6 +226,9 @@ func TestBadPaths(t *testing.T) {
 		}
 		if _, err := f.Limits(map[string]string{"": p}); !errors.Is(err, ErrBadPath) {
 			t.Errorf("limits of %.20q: %v", p, err)
+		}
+		if _, err := f.CPUs(map[string]string{"": p}); !errors.Is(err, ErrBadPath) {
+			t.Errorf("CPUs of %.20q: %v", p, err)
 		}
 		if _, err := f.PathsFromSpec(p); !errors.Is(err, ErrBadPath) {
 			t.Errorf("cgroupsPath %.20q: %v", p, err)

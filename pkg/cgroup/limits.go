@@ -145,24 +145,52 @@ func cpusetFile(v2 bool) string {
 	return "cpuset.effective_cpus"
 }
 
-// cpusetLimit takes the effective cpuset of the nearest directory that has
-// one: the kernel has already cut it to the ancestors'.
+// cpusetLimit takes the number of CPUs of the effective cpuset.
 func cpusetLimit(h *hierarchy, p string, buf *[]byte, l *size.Limits) error {
-	return h.ancestors(p, func(dirfd int, dir string) error {
-		if l.CPUSet > 0 {
+	cpus, err := effectiveCPUs(h, p, buf)
+	l.CPUSet = len(cpus)
+	return err
+}
+
+// effectiveCPUs returns the effective cpuset of the nearest directory that has
+// one: the kernel has already cut it to the ancestors'.
+func effectiveCPUs(h *hierarchy, p string, buf *[]byte) (cpus []int, err error) {
+	err = h.ancestors(p, func(dirfd int, dir string) error {
+		if len(cpus) > 0 {
 			return nil
 		}
 		data, ok, err := readAt(dirfd, dir, cpusetFile(h.v2), buf)
 		if err != nil || !ok {
 			return err
 		}
-		cpus, err := ParseCPUList(data)
+		cpus, err = ParseCPUList(data)
 		if err != nil {
 			return fmt.Errorf("parse %s/%s: %w", dir, cpusetFile(h.v2), err)
 		}
-		l.CPUSet = len(cpus)
 		return nil
 	})
+	return cpus, err
+}
+
+// CPUs returns the CPUs on which the processes of a cgroup may run, ascending.
+// Where it does not exist yet those of its nearest ancestor count. The error
+// wraps ErrNoController where nothing limits CPUs, and ErrBadPath.
+func (f *FS) CPUs(paths map[string]string) ([]int, error) {
+	h := f.byController["cpuset"]
+	if h == nil {
+		return nil, fmt.Errorf("read CPUs: %w", ErrNoController)
+	}
+	p, err := h.path(paths)
+	if err != nil {
+		return nil, err
+	}
+	buf := f.bufs.get()
+	defer f.bufs.put(buf)
+	cpus, err := effectiveCPUs(h, p, buf)
+	if err == nil && len(cpus) == 0 {
+		err = fmt.Errorf("read CPUs of %s%s: %w", h.dir, p, ErrNoController)
+	}
+	return cpus, err
 }
 
 // memoryLimit takes the smallest memory and swap limits.

@@ -3,8 +3,8 @@
 //
 // It is strict: a key it does not know, a key that is there twice and a value
 // that does not fit are errors that name the key and the line, and every error
-// is reported at once. docs/configuration.md lists the keys. It imports
-// nothing of Truesize.
+// is reported at once. docs/configuration.md lists the keys. Of
+// Truesize it imports pkg/inject, for its table of variables.
 package config
 
 import (
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/truesize/truesize/pkg/inject"
 )
 
 // A Config is the agent's configuration. The comments give the YAML keys.
@@ -35,6 +37,10 @@ type Config struct {
 	View     bool            // inject.view
 	Shim     bool            // inject.shim
 	NumCPUs  bool            // inject.numCPUs
+	Env      map[string]bool // inject.env: which of inject.Variables are set
+
+	CPUSet          bool   // cpuset.enabled
+	CPUManagerState string // cpuset.cpuManagerState: the kubelet's
 
 	ViewBinary string        // view.binary: a path, or a name on PATH
 	Freshness  time.Duration // view.freshness: how old a file's content may be
@@ -46,21 +52,27 @@ type Config struct {
 
 // Default returns the configuration of an empty file.
 func Default() Config {
+	env := make(map[string]bool)
+	for _, v := range inject.Variables() {
+		env[v.Name] = v.Default
+	}
 	return Config{
-		RunDir:         "/run/truesize",
-		StateDir:       "/var/lib/truesize",
-		LogLevel:       slog.LevelInfo,
-		MetricsAddress: "127.0.0.1:9464",
-		NRISocket:      "/var/run/nri/nri.sock",
-		NRIPluginName:  "truesize",
-		NRIPluginIndex: "90",
-		Exclude:        []string{"kube-system"},
-		Selector:       labels.Everything(),
-		View:           true,
-		Shim:           true,
-		NumCPUs:        true,
-		ViewBinary:     "truesize-viewd",
-		Freshness:      50 * time.Millisecond,
-		Network:        true,
+		RunDir:          "/run/truesize",
+		StateDir:        "/var/lib/truesize",
+		LogLevel:        slog.LevelInfo,
+		MetricsAddress:  "127.0.0.1:9464",
+		NRISocket:       "/var/run/nri/nri.sock",
+		NRIPluginName:   "truesize",
+		NRIPluginIndex:  "90",
+		Exclude:         []string{"kube-system"},
+		Selector:        labels.Everything(),
+		View:            true,
+		Shim:            true,
+		NumCPUs:         true,
+		Env:             env,
+		CPUManagerState: "/var/lib/kubelet/cpu_manager_state",
+		ViewBinary:      "truesize-viewd",
+		Freshness:       50 * time.Millisecond,
+		Network:         true,
 	}
 }

@@ -25,6 +25,15 @@ inject:
   view: false
   shim: false
   numCPUs: false
+  env:
+    GOMAXPROCS: false
+    DOTNET_PROCESSOR_COUNT: false
+    PYTHON_CPU_COUNT: false
+    MALLOC_ARENA_MAX: false
+    OMP_NUM_THREADS: true
+    JAVA_TOOL_OPTIONS: true
+    UV_THREADPOOL_SIZE: true
+cpuset: {enabled: true, cpuManagerState: /var/kubelet/state}
 view: {binary: /usr/bin/viewd, freshness: 100ms}
 network: {reconcile: false}
 `
@@ -45,6 +54,11 @@ func TestApplyEveryKey(t *testing.T) {
 		RunDir: "/run/ts", StateDir: "/var/lib/ts", LogLevel: slog.LevelDebug, MetricsAddress: "0.0.0.0:9000",
 		NRISocket: "/run/nri.sock", NRIPluginName: "ts", NRIPluginIndex: "05", FromRequests: true,
 		Include: []string{"a", "b"}, Exclude: []string{}, Selector: sel,
+		Env: map[string]bool{
+			"GOMAXPROCS": false, "DOTNET_PROCESSOR_COUNT": false, "PYTHON_CPU_COUNT": false, "MALLOC_ARENA_MAX": false,
+			"OMP_NUM_THREADS": true, "JAVA_TOOL_OPTIONS": true, "UV_THREADPOOL_SIZE": true,
+		},
+		CPUSet: true, CPUManagerState: "/var/kubelet/state",
 		ViewBinary: "/usr/bin/viewd", Freshness: 100 * time.Millisecond,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -82,6 +96,9 @@ func TestApplyErrorsNameKeyAndLine(t *testing.T) {
 		{"nested twice", "log:\n  level: info\n  level: warn\n", "c.yaml:3: log.level: is there twice, first at line 2"},
 		{"not a boolean", "inject:\n  view: yes please\n", `c.yaml:2: inject.view: "yes please" is no boolean`},
 		{"yes is not a boolean", "inject: {view: yes}\n", `c.yaml:1: inject.view: "yes" is no boolean`},
+		{"unknown variable", "inject: {env: {GOGC: true}}\n", "c.yaml:1: inject.env.GOGC: is no key"},
+		{"variable in small letters", "inject: {env: {gomaxprocs: true}}\n", "did you mean inject.env.GOMAXPROCS?"},
+		{"value of a variable", "inject: {env: {GOMAXPROCS: 4}}\n", `inject.env.GOMAXPROCS: "4" is no boolean`},
 		{"list for a value", "runDir: [/a]\n", "c.yaml:1: runDir: holds a list: write one value"},
 		{"mapping for a value", "runDir: {a: b}\n", "c.yaml:1: runDir: holds a mapping"},
 		{"nothing for a value", "runDir:\n", "c.yaml:1: runDir: holds nothing"},

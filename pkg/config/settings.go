@@ -1,5 +1,7 @@
 package config
 
+import "github.com/truesize/truesize/pkg/inject"
+
 // A Setting is one value of the configuration, wherever it comes from.
 type Setting struct {
 	Key  string // in the file, as a path
@@ -13,7 +15,7 @@ type Setting struct {
 
 // Settings returns the table of every value there is.
 func Settings() []Setting {
-	return []Setting{
+	settings := []Setting{
 		{Key: "runDir", Env: "TRUESIZE_RUN_DIR", Flag: "run-dir", Help: "directory of run-time state",
 			set: one(func(c *Config, v string) (err error) { c.RunDir, err = absolute(v); return })},
 		{Key: "stateDir", Env: "TRUESIZE_STATE_DIR", Flag: "state-dir", Help: "directory of what outlives a reboot",
@@ -42,6 +44,10 @@ func Settings() []Setting {
 			set: one(func(c *Config, v string) (err error) { c.Shim, err = boolean(v); return })},
 		{Key: "inject.numCPUs", Env: "TRUESIZE_INJECT_NUM_CPUS", Help: "set NUM_CPUS",
 			set: one(func(c *Config, v string) (err error) { c.NumCPUs, err = boolean(v); return })},
+		{Key: "cpuset.enabled", Env: "TRUESIZE_CPUSET_ENABLED", Help: "give injected containers real CPU sets",
+			set: one(func(c *Config, v string) (err error) { c.CPUSet, err = boolean(v); return })},
+		{Key: "cpuset.cpuManagerState", Env: "TRUESIZE_CPUSET_CPU_MANAGER_STATE", Help: "the kubelet's checkpoint of its CPU manager",
+			set: one(func(c *Config, v string) (err error) { c.CPUManagerState, err = absolute(v); return })},
 		{Key: "view.binary", Env: "TRUESIZE_VIEWD", Flag: "viewd", Help: "program that serves the view: a path, or a name on PATH",
 			set: one(func(c *Config, v string) (err error) { c.ViewBinary, err = notEmpty(v); return })},
 		{Key: "view.freshness", Env: "TRUESIZE_VIEW_FRESHNESS", Help: "how old the content of a file may be, for example 50ms",
@@ -49,6 +55,20 @@ func Settings() []Setting {
 		{Key: "network.reconcile", Env: "TRUESIZE_NETWORK_RECONCILE", Help: "collect what runtimes forget of macvlan attachments",
 			set: one(func(c *Config, v string) (err error) { c.Network, err = boolean(v); return })},
 	}
+	return append(settings, variables()...)
+}
+
+// variables returns the switches of the variables that can be injected.
+func variables() []Setting {
+	var settings []Setting
+	for _, v := range inject.Variables() {
+		settings = append(settings, Setting{
+			Key: "inject.env." + v.Name, Env: "TRUESIZE_INJECT_ENV_" + v.Name,
+			Help: "set " + v.Name + " (" + v.Help + ")",
+			set:  one(func(c *Config, s string) (err error) { c.Env[v.Name], err = boolean(s); return }),
+		})
+	}
+	return settings
 }
 
 // one adapts a setter of one value.

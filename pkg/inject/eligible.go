@@ -9,6 +9,24 @@ import (
 // leaves the pod's containers alone.
 const Annotation = "truesize.dev/inject"
 
+// AnnotationCPUSet is the pod annotation that asks for real CPU sets ("true"),
+// or declines them ("false"), whatever the configuration says.
+const AnnotationCPUSet = "truesize.dev/cpuset"
+
+// WantsCPUSet reports whether c is to have a CPU set of its size, if it is
+// injected, and a warning on an annotation that says nothing.
+func WantsCPUSet(c Container, cfg Config) (wants bool, warnings []string) {
+	switch v, set := c.Annotations[AnnotationCPUSet]; {
+	case v == "true":
+		return true, nil
+	case v == "false":
+		return false, nil
+	case set:
+		warnings = []string{fmt.Sprintf(`annotation %s: %.64q is neither "true" nor "false": ignored`, AnnotationCPUSet, v)}
+	}
+	return cfg.CPUSet, warnings
+}
+
 // Namespaces are the Kubernetes namespaces whose pods are injected.
 type Namespaces struct {
 	// Include are the only ones, or all when it is empty.

@@ -37,15 +37,21 @@ type Reason string
 const (
 	ViewSilent  Reason = "view-silent"
 	ShimMissing Reason = "shim-missing"
+	PageMissing Reason = "page-missing"
 	OwnMount    Reason = "own-mount"
 	NoBase      Reason = "no-base-mount"
+	OwnCPUSet   Reason = "own-cpuset"
+	CPUManager  Reason = "cpu-manager"
+	NoCPUSet    Reason = "no-cpuset"
 )
 
 // Reasons returns every reason there is, for metrics that begin at zero.
-func Reasons() []Reason { return []Reason{ViewSilent, ShimMissing, OwnMount, NoBase} }
+func Reasons() []Reason {
+	return []Reason{ViewSilent, ShimMissing, PageMissing, OwnMount, NoBase, OwnCPUSet, CPUManager, NoCPUSet}
+}
 
-// An Omission is a part that was left out of an injection: a path, "view" or
-// "shim".
+// An Omission is a part that was left out of an injection: a path, "view",
+// "shim", "size page" or "CPU set".
 type Omission struct {
 	What string
 	Why  Reason
@@ -58,10 +64,18 @@ func (o Omission) String() string {
 		return o.What + " left out: truesize-viewd did not answer when the container was created"
 	case ShimMissing:
 		return o.What + " left out: its object was not installed when the container was created"
+	case PageMissing:
+		return o.What + " left out: it could not be written when the container was created; the shim answers by NUM_CPUS"
 	case OwnMount:
 		return o.What + " left out: the container has a mount of its own there"
 	case NoBase:
 		return o.What + " left out: the container does not mount the file system it is on"
+	case OwnCPUSet:
+		return o.What + " left out: the container's specification has one"
+	case CPUManager:
+		return o.What + " left out: the kubelet's CPU manager gives containers theirs"
+	case NoCPUSet:
+		return o.What + " left out: the CPUs that the pod may use could not be read; the agent's log says why"
 	}
 	return fmt.Sprintf("%s left out: %s", o.What, o.Why)
 }

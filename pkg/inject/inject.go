@@ -63,6 +63,11 @@ type Config struct {
 	// View, Shim and NumCPUs switch the mounts of the view, the preloaded
 	// shim and the variable NUM_CPUS.
 	View, Shim, NumCPUs bool
+	// Env switches the other variables on, by the names of [Variables].
+	Env map[string]bool
+	// CPUSet gives every injected container a CPU set of its size, unless its
+	// pod declines.
+	CPUSet bool
 	// ViewDir is the view's root on the host; a container's files are below
 	// ViewDir/<id>.
 	ViewDir string
@@ -71,6 +76,9 @@ type Config struct {
 	// ShimSource is the shim's object on the host, ShimTarget its path in a
 	// container.
 	ShimSource, ShimTarget string
+	// PageTarget is the path of the size page in a container, at which the
+	// shim looks for it.
+	PageTarget string
 }
 
 // A State is the condition of the node's parts at the moment of a creation. A
@@ -79,6 +87,14 @@ type Config struct {
 type State struct {
 	ViewAnswers bool // the view's server serves this container's files
 	ShimPresent bool // the object is at Config.ShimSource
+	// SizePage is the container's size page on the host, empty without one:
+	// the runtime refuses a mount whose source does not exist.
+	SizePage string
+	// CPUSet is the CPUs chosen for a container that wants a set, in the
+	// kernel's list format, empty where it may use all of them.
+	CPUSet string
+	// CPUSetBlocked is why none was chosen.
+	CPUSetBlocked Reason
 }
 
 // An Adjustment is what to add to a container.
@@ -94,6 +110,9 @@ type Adjustment struct {
 	Views []string
 	// Shim is the path of the preloaded shim in the container, empty without.
 	Shim string
+	// CPUSet is the CPU set to give it, in the kernel's list format, empty for
+	// none.
+	CPUSet string
 	// Omissions are what the configuration asks for and was left out.
 	Omissions []Omission
 	// Warnings are sentences for the admin on inputs that could not be used.
@@ -115,6 +134,8 @@ func Plan(c Container, s size.Size, cfg Config, st State) Adjustment {
 	if cfg.NumCPUs {
 		planNumCPUs(&a, c, s)
 	}
+	planVariables(&a, c, s, cfg.Env)
+	planCPUSet(&a, c, cfg, st)
 	return a
 }
 
@@ -164,9 +185,28 @@ func planShim(a *Adjustment, c Container, cfg Config, st State) {
 		Type:        "bind",
 		Options:     []string{"bind", "ro", "nosuid", "nodev"},
 	})
+	planPage(a, c, cfg, st)
 	old, set := Getenv(c.Env, preloadVar)
 	if value := preload(old, cfg.ShimTarget); value != old {
 		a.Env = append(a.Env, EnvVar{Name: preloadVar, Value: value, Replaces: set})
+	}
+}
+
+// planPage adds the mount of the size page. Without it the shim answers by
+// NUM_CPUS, and does not follow a resize.
+func planPage(a *Adjustment, c Container, cfg Config, st State) {
+	switch {
+	case st.SizePage == "":
+		a.omit("size page", PageMissing)
+	case covered(c.Mounts, cfg.PageTarget):
+		a.omit("size page", OwnMount)
+	default:
+		a.Mounts = append(a.Mounts, Mount{
+			Source:      st.SizePage,
+			Destination: cfg.PageTarget,
+			Type:        "bind",
+			Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+		})
 	}
 }
 
@@ -177,6 +217,19 @@ func planNumCPUs(a *Adjustment, c Container, s size.Size) {
 		return
 	}
 	a.Env = append(a.Env, EnvVar{Name: NumCPUsVar, Value: strconv.Itoa(s.CPUs)})
+}
+
+// planCPUSet adds the CPU set.
+func planCPUSet(a *Adjustment, c Container, cfg Config, st State) {
+	wants, warnings := WantsCPUSet(c, cfg)
+	a.Warnings = append(a.Warnings, warnings...)
+	switch {
+	case !wants:
+	case st.CPUSetBlocked != "":
+		a.omit("CPU set", st.CPUSetBlocked)
+	default:
+		a.CPUSet = st.CPUSet
+	}
 }
 
 // omit notes that what was left out.

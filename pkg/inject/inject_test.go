@@ -13,6 +13,8 @@ const (
 	testID     = "0123456789abcdef"
 	testSource = "/var/lib/truesize/shim/0a1b2c3d4e5f/libtruesize.so"
 	testTarget = "/opt/truesize/0a1b2c3d4e5f/libtruesize.so"
+	testPage   = "/run/truesize/containers/" + testID + "/size"
+	pageTarget = "/opt/truesize/size"
 )
 
 // config returns a configuration that injects everything into everything.
@@ -23,6 +25,7 @@ func config() Config {
 		Files:      Files(),
 		ShimSource: testSource,
 		ShimTarget: testTarget,
+		PageTarget: pageTarget,
 	}
 }
 
@@ -41,7 +44,7 @@ func container() Container {
 	}
 }
 
-var healthy = State{ViewAnswers: true, ShimPresent: true}
+var healthy = State{ViewAnswers: true, ShimPresent: true, SizePage: testPage}
 
 func TestPlanInjectsEverything(t *testing.T) {
 	a := Plan(container(), size.Size{CPUs: 2, Memory: 1 << 30}, config(), healthy)
@@ -56,8 +59,8 @@ func TestPlanInjectsEverything(t *testing.T) {
 	if !slices.Equal(a.Views, wantViews) {
 		t.Errorf("views %v\nwant  %v", a.Views, wantViews)
 	}
-	if len(a.Mounts) != len(wantViews)+1 {
-		t.Fatalf("%d mounts, want %d", len(a.Mounts), len(wantViews)+1)
+	if len(a.Mounts) != len(wantViews)+2 {
+		t.Fatalf("%d mounts, want %d", len(a.Mounts), len(wantViews)+2)
 	}
 	want := Mount{
 		Source: "/run/truesize/view/" + testID + "/proc/cpuinfo", Destination: "/proc/cpuinfo",
@@ -70,8 +73,15 @@ func TestPlanInjectsEverything(t *testing.T) {
 		Source: testSource, Destination: testTarget,
 		Type: "bind", Options: []string{"bind", "ro", "nosuid", "nodev"},
 	}
-	if got := a.Mounts[len(a.Mounts)-1]; !reflect.DeepEqual(got, want) {
+	if got := a.Mounts[len(a.Mounts)-2]; !reflect.DeepEqual(got, want) {
 		t.Errorf("shim's mount %+v\nwant %+v", got, want)
+	}
+	want = Mount{
+		Source: testPage, Destination: pageTarget,
+		Type: "bind", Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+	}
+	if got := a.Mounts[len(a.Mounts)-1]; !reflect.DeepEqual(got, want) {
+		t.Errorf("size page's mount %+v\nwant %+v", got, want)
 	}
 	if a.Shim != testTarget {
 		t.Errorf("shim %q, want %q", a.Shim, testTarget)
@@ -184,6 +194,7 @@ func TestPlanMounts(t *testing.T) {
 			want: omitted(NoBase, "/proc")},
 		{name: "volume at /opt", add: []Mount{{Destination: "/opt"}}, want: []Omission{{"shim", OwnMount}}},
 		{name: "volume at the shim's directory", add: []Mount{{Destination: "/opt/truesize/"}}, want: []Omission{{"shim", OwnMount}}},
+		{name: "own size page", add: []Mount{{Destination: "/opt/truesize/size"}}, want: []Omission{{"size page", OwnMount}}},
 		{name: "volume beside it", add: []Mount{{Destination: "/opt/truesize-data"}, {Destination: "/opt/app"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -196,11 +207,11 @@ func TestPlanMounts(t *testing.T) {
 			if !slices.Equal(a.Omissions, tt.want) {
 				t.Errorf("omissions %v\nwant %v", a.Omissions, tt.want)
 			}
-			shims := 0
-			if a.Shim != "" {
-				shims = 1
+			wantMounts := len(Files()) + 2 - len(tt.want) // the shim's and its page's
+			if a.Shim == "" {
+				wantMounts-- // no page without a shim
 			}
-			if len(a.Mounts) != len(a.Views)+shims || len(a.Mounts)+len(a.Omissions) != len(Files())+1 {
+			if len(a.Mounts) != wantMounts {
 				t.Errorf("%d mounts, %d views, %d omissions", len(a.Mounts), len(a.Views), len(a.Omissions))
 			}
 			if _, set := find(a.Env, "LD_PRELOAD"); set != (a.Shim != "") {
@@ -237,13 +248,15 @@ func TestPlanPartsThatAreNotWell(t *testing.T) {
 		want                 []Omission
 	}{
 		{name: "all well", st: healthy, views: true, shim: true, numCPUs: true},
-		{name: "view silent", st: State{ShimPresent: true}, shim: true, numCPUs: true,
+		{name: "no page", st: State{ViewAnswers: true, ShimPresent: true}, views: true, shim: true, numCPUs: true,
+			want: []Omission{{"size page", PageMissing}}},
+		{name: "view silent", st: State{ShimPresent: true, SizePage: testPage}, shim: true, numCPUs: true,
 			want: []Omission{{"view", ViewSilent}}},
 		{name: "no shim", st: State{ViewAnswers: true}, views: true, numCPUs: true,
 			want: []Omission{{"shim", ShimMissing}}},
 		{name: "neither", numCPUs: true, want: []Omission{{"view", ViewSilent}, {"shim", ShimMissing}}},
 		{name: "view off", cfg: func(c *Config) { c.View = false }, st: healthy, shim: true, numCPUs: true},
-		{name: "view off and silent", cfg: func(c *Config) { c.View = false }, st: State{ShimPresent: true}, shim: true, numCPUs: true},
+		{name: "view off and silent", cfg: func(c *Config) { c.View = false }, st: State{ShimPresent: true, SizePage: testPage}, shim: true, numCPUs: true},
 		{name: "shim off and missing", cfg: func(c *Config) { c.Shim = false }, st: State{ViewAnswers: true}, views: true, numCPUs: true},
 		{name: "NUM_CPUS off", cfg: func(c *Config) { c.NumCPUs = false }, st: healthy, views: true, shim: true},
 	} {

@@ -158,8 +158,8 @@ func TestCreateWithoutTheView(t *testing.T) {
 	b := newBench(t)
 	b.view.err = errTest
 	adj, err := b.Create(t.Context(), testSpec(idA))
-	if err != nil || len(adj.Views) != 0 || len(adj.Mounts) != 1 || adj.Shim == "" || len(adj.Env) != 2 {
-		t.Errorf("adjustment %+v, %v: want the shim and the variables", adj, err)
+	if err != nil || len(adj.Views) != 0 || len(adj.Mounts) != 2 || adj.Shim == "" || len(adj.Env) != 2 {
+		t.Errorf("adjustment %+v, %v: want the shim, its page and the variables", adj, err)
 	}
 	c := b.get(t, idA)
 	if len(c.Mounts) != 0 || c.Shim == "" || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "did not answer") {
@@ -175,7 +175,7 @@ func TestCreateWithoutTheRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	adj, err := b.Create(t.Context(), testSpec(idA))
-	if err != nil || len(adj.Views) != 0 || adj.Shim == "" {
+	if err != nil || len(adj.Views) != 0 || adj.Shim == "" || len(adj.Mounts) != 1 {
 		t.Errorf("adjustment %+v, %v: the view cannot know the container", adj, err)
 	}
 	if b.observer.errors["register"] == 0 {

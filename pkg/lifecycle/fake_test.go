@@ -30,6 +30,10 @@ type fakeKernel struct {
 	hostErr   error
 	processes map[int]uint64 // start times
 	asked     []map[string]string
+	cpus      []int // of every cgroup above
+	cpusErr   error
+	static    bool
+	staticErr error
 }
 
 func newFakeKernel() *fakeKernel {
@@ -52,6 +56,10 @@ func (k *fakeKernel) Limits(paths map[string]string) (size.Limits, error) {
 	k.asked = append(k.asked, paths)
 	return k.limits, k.limitsErr
 }
+
+func (k *fakeKernel) CPUs(paths map[string]string) ([]int, error) { return k.cpus, k.cpusErr }
+
+func (k *fakeKernel) StaticCPUManager() (bool, error) { return k.static, k.staticErr }
 
 func (k *fakeKernel) Process(pid int) (uint64, map[string]string, error) {
 	ticks, ok := k.processes[pid]
@@ -101,13 +109,14 @@ func newBench(t *testing.T, edits ...func(*Config)) *bench {
 	}
 	b := &bench{dir: dir, kernel: newFakeKernel(), view: &fakeView{dir: dir}, observer: &fakeObserver{errors: make(map[string]int)}}
 	cfg := Config{
-		Registry: dir, Kernel: b.kernel, View: b.view, Via: "nri", BootID: bootID, Observer: b.observer,
+		Registry: dir, Kernel: b.kernel, View: b.view, Via: "nri", PossibleCPUs: 16, BootID: bootID, Observer: b.observer,
 		ShimPresent: func() bool { return true },
 		Inject: inject.Config{
 			Namespaces: inject.Namespaces{Exclude: []string{"kube-system"}},
 			View:       true, Shim: true, NumCPUs: true,
 			ViewDir: "/run/truesize/view", Files: inject.Files(),
 			ShimSource: "/shim.so", ShimTarget: inject.ShimTarget("0a1b2c3d4e5f"),
+			PageTarget: registry.SizePagePath,
 		},
 	}
 	for _, edit := range edits {

@@ -20,6 +20,8 @@ type Node struct {
 	*cgroup.FS
 	// Proc and Sys are the mounts of those names.
 	Proc, Sys string
+	// CPUManagerState is the kubelet's checkpoint of its CPU manager.
+	CPUManagerState string
 }
 
 var _ Kernel = Node{}
@@ -45,6 +47,20 @@ func (n Node) Host() (size.Host, error) {
 		return size.Host{}, fmt.Errorf("parse %s: %w", path, err)
 	}
 	return size.Host{CPUs: len(cpus), Memory: memory, Swap: swap}, nil
+}
+
+// PossibleCPUs returns the number of CPUs the node can ever have.
+func (n Node) PossibleCPUs() (int, error) {
+	path := filepath.Join(n.Sys, "devices/system/cpu/possible")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read node's possible CPUs: %w", err)
+	}
+	cpus, err := cgroup.ParseCPUList(data)
+	if err != nil {
+		return 0, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return len(cpus), nil
 }
 
 // parseMeminfo returns MemTotal and SwapTotal in bytes. See proc_meminfo(5).

@@ -3,7 +3,7 @@
 //
 // It knows no container runtime: adapters (pkg/nri) translate what theirs
 // tells into a [Spec] and call the [Manager]. It imports pkg/inject,
-// pkg/registry, pkg/cgroup and pkg/size only.
+// pkg/registry, pkg/cgroup, pkg/cpuset and pkg/size only.
 package lifecycle
 
 import (
@@ -33,6 +33,9 @@ type Spec struct {
 	// Image and PodIP are what the runtime says of them, empty when it does
 	// not. No rule depends on them.
 	Image, PodIP string
+	// CPUs is the CPU set of its spec (linux.resources.cpu.cpus), in the
+	// kernel's list format; empty without one.
+	CPUs string
 }
 
 // A Kernel answers what the node's kernel knows.
@@ -49,6 +52,12 @@ type Kernel interface {
 	// /proc/PID/stat) and its cgroup paths. The error wraps fs.ErrNotExist
 	// when it has ended.
 	Process(pid int) (startTicks uint64, paths map[string]string, err error)
+	// CPUs returns the CPUs that the cgroup at paths may use, ascending. Where
+	// it does not exist yet those of its nearest ancestor count.
+	CPUs(paths map[string]string) ([]int, error)
+	// StaticCPUManager reports whether the kubelet gives containers CPUs of
+	// their own.
+	StaticCPUManager() (bool, error)
 }
 
 // A View is the server of the containers' files.
@@ -66,8 +75,8 @@ type Observer interface {
 	Warnings(n int)
 }
 
-// Config is what a [Manager] works with. Every field but ShimPresent and Log
-// is needed.
+// Config is what a [Manager] works with. Every field but ShimPresent,
+// PossibleCPUs and Log is needed.
 type Config struct {
 	Registry *registry.Dir
 	Kernel   Kernel
@@ -75,6 +84,9 @@ type Config struct {
 	Inject   inject.Config
 	// ShimPresent reports whether the shim's object is installed; nil is no.
 	ShimPresent func() bool
+	// PossibleCPUs is the number of CPUs the node can ever have, 0 when it is
+	// not known.
+	PossibleCPUs int
 	// FromRequests is the admin's opt-in of that name.
 	FromRequests bool
 	// Via marks the entries that are ours in the registry.
@@ -93,6 +105,8 @@ type Manager struct {
 	// mu orders the read-modify-write of entries. It is held for one
 	// container at a time, so that a creation never waits for a long scan.
 	mu sync.Mutex
+
+	unbalanced chan struct{}
 }
 
 // New returns a manager.
@@ -100,7 +114,7 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{cfg: cfg, now: time.Now}
+	return &Manager{cfg: cfg, now: time.Now, unbalanced: make(chan struct{}, 1)}
 }
 
 // Create sizes a container that is about to be created, registers it and
@@ -132,21 +146,52 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 // register plans and writes the entry, and plans again without what turns out
 // not to work.
 func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) inject.Adjustment {
-	st := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
-	adj := m.plan(s, c, st)
-	err := m.put(c)
-	if err == nil && len(adj.Views) > 0 {
-		if err = m.cfg.View.Check(ctx, s.ID, adj.Views); err != nil {
-			m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", s.ID)
+	hoped := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
+	hoped.SizePage, _ = m.cfg.Registry.SizePageFile(s.ID) // fails for bad ids only
+	if wants, _ := inject.WantsCPUSet(s.Container, m.cfg.Inject); wants {
+		c.CPUSet, hoped.CPUSet, hoped.CPUSetBlocked = m.choose(s, c)
+	}
+	adj := m.plan(s, c, hoped)
+	st := hoped
+	if m.put(c) != nil {
+		st.ViewAnswers, st.SizePage = false, ""
+	} else {
+		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
+		if m.keepPage(c) != nil {
+			st.SizePage = ""
 		}
 	}
-	if err == nil || len(adj.Views) == 0 {
+	if st == hoped || adj.Skip != "" {
 		return adj
 	}
-	st.ViewAnswers = false
 	adj = m.plan(s, c, st)
 	_ = m.put(c) // counted and logged; the facts in the entry are the admin's, no part acts on them
 	return adj
+}
+
+// viewAnswers asks the view for a new container's files.
+func (m *Manager) viewAnswers(ctx context.Context, id string, paths []string) bool {
+	if len(paths) == 0 {
+		return true
+	}
+	err := m.cfg.View.Check(ctx, id, paths)
+	if err != nil {
+		m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
+	}
+	return err == nil
+}
+
+// keepPage makes the size page of a container with a shim say what its entry
+// says. Programs that run see it at once.
+func (m *Manager) keepPage(c *registry.Container) error {
+	if c.Shim == "" {
+		return nil
+	}
+	err := m.cfg.Registry.KeepSizePage(c, m.cfg.PossibleCPUs)
+	if err != nil {
+		m.fail("size-page", "cannot write a container's size page", err, "container", c.ID)
+	}
+	return err
 }
 
 // plan decides the injection and notes it in the entry.
@@ -154,6 +199,9 @@ func (m *Manager) plan(s Spec, c *registry.Container, st inject.State) inject.Ad
 	adj := inject.Plan(s.Container, c.Decision.Size, m.cfg.Inject, st)
 	c.Skipped, c.Mounts, c.Shim = string(adj.Skip), adj.Views, adj.Shim
 	c.Env, c.Notes = nil, nil
+	if adj.Skip != "" {
+		c.CPUSet = ""
+	}
 	for _, e := range adj.Env {
 		c.Env = append(c.Env, e.Name)
 	}
@@ -174,7 +222,7 @@ func (m *Manager) Abandon(id string) {
 		return // it was never registered
 	}
 	c.Skipped = string(inject.SkipFailed)
-	c.Mounts, c.Shim, c.Env = nil, "", nil
+	c.Mounts, c.Shim, c.Env, c.CPUSet = nil, "", nil, ""
 	_ = m.put(c)
 }
 
@@ -182,6 +230,9 @@ func (m *Manager) Abandon(id string) {
 func (m *Manager) Remove(id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if c, err := m.cfg.Registry.Get(id); err == nil && c.CPUSet != "" {
+		defer m.unbalance()
+	}
 	err := m.cfg.Registry.Remove(id)
 	if err != nil {
 		m.fail("remove", "cannot forget a container", err, "container", id)

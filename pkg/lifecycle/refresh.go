@@ -26,6 +26,7 @@ func (m *Manager) Refresh(s Spec) error {
 	if s.PID != 0 && (s.PID != c.PID || c.StartTicks == 0) {
 		m.locate(c, s.PID)
 	}
+	relearn(c, s.CPUs)
 	m.measure(c)
 	return m.putChanged(old, c)
 }
@@ -79,16 +80,23 @@ func (m *Manager) locate(c *registry.Container, pid int) {
 	c.BootID = m.cfg.BootID
 }
 
-// putChanged writes c unless it says what old says.
+// putChanged writes c unless it says what old says, and its size page: a
+// write of that which failed is tried again so.
 func (m *Manager) putChanged(old, c *registry.Container) error {
 	if old != nil && reflect.DeepEqual(old, c) {
-		return nil
+		return m.keepPage(c)
 	}
 	if old != nil && old.Decision.Size != c.Decision.Size {
 		m.cfg.Log.Info("container resized", "container", c.ID, "pod", c.Pod, "namespace", c.Namespace,
 			"from", old.Decision.Size, "to", c.Decision.Size)
 	}
-	return m.put(c)
+	if c.CPUSet != "" {
+		m.unbalance()
+	}
+	if err := m.put(c); err != nil {
+		return err
+	}
+	return m.keepPage(c)
 }
 
 // Synchronize makes the registry hold the containers that specs list, and no

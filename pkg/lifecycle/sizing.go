@@ -71,7 +71,7 @@ func (m *Manager) measure(c *registry.Container) {
 	if len(c.Cgroup) > 0 {
 		l, err := m.cfg.Kernel.Limits(c.Cgroup)
 		if err == nil {
-			limits = l
+			limits = m.beyondOwnSet(c, l)
 		} else if !errors.Is(err, cgroup.ErrGone) {
 			m.fail("cgroup", "cannot read a container's limits, it keeps them", err, "container", c.ID)
 		}
@@ -79,11 +79,27 @@ func (m *Manager) measure(c *registry.Container) {
 	m.decide(c, limits)
 }
 
+// beyondOwnSet returns limits with the CPU set above the container's own,
+// where that is Truesize's: it follows the size, and must not hold it.
+func (m *Manager) beyondOwnSet(c *registry.Container, limits size.Limits) size.Limits {
+	if c.CPUSet == "" {
+		return limits
+	}
+	cpus, err := m.cfg.Kernel.CPUs(parents(c.Cgroup))
+	if err != nil {
+		m.fail("cpuset", "cannot read the CPUs a container may have", err, "container", c.ID)
+		limits.CPUSet = c.Input.Limits.CPUSet
+		return limits
+	}
+	limits.CPUSet = len(cpus)
+	return limits
+}
+
 // annotations returns those of a pod that concern one of its containers.
 func annotations(pod map[string]string, container string) map[string]string {
 	var kept map[string]string
 	for _, key := range []string{
-		inject.Annotation, size.AnnotationCPUs, size.AnnotationMemory,
+		inject.Annotation, inject.AnnotationCPUSet, size.AnnotationCPUs, size.AnnotationMemory,
 		size.AnnotationCPUsContainer + container, size.AnnotationMemoryContainer + container,
 	} {
 		if v, ok := pod[key]; ok {

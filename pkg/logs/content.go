@@ -17,10 +17,13 @@ type content interface {
 	// and no error at the end of a file that may grow, io.EOF where it cannot.
 	ReadAt(p []byte, off int64) (int, error)
 	Close() error
+	file() *os.File
 }
 
 // plainContent is a file as it is.
 type plainContent struct{ *os.File }
+
+func (c plainContent) file() *os.File { return c.File }
 
 func (c plainContent) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.File.ReadAt(p, off)
@@ -39,6 +42,8 @@ type gzipContent struct {
 	win  []byte
 	err  error // how the content ended
 }
+
+func (c *gzipContent) file() *os.File { return c.f }
 
 func (c *gzipContent) Close() error {
 	c.release()

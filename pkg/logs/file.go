@@ -56,7 +56,6 @@ type file struct {
 	midLine  parse.Line
 
 	atEnd      bool // the last read came to the end
-	sawNext    bool // the next file of the chain had data at that time
 	final      bool // all of it is read and no more is expected
 	deletedAt  time.Time
 	lastGrowth time.Time
@@ -124,13 +123,10 @@ func (f *file) marked(s parse.Stream) int64 { return max(f.safe[s], f.markedTo[s
 
 // osFile returns the open file, nil when it is closed.
 func (f *file) osFile() *os.File {
-	switch c := f.src.(type) {
-	case plainContent:
-		return c.File
-	case *gzipContent:
-		return c.f
+	if f.src == nil {
+		return nil
 	}
-	return nil
+	return f.src.file()
 }
 
 func (f *file) close() {

@@ -68,18 +68,6 @@ func (m *memSink) hold(on bool) {
 	}
 }
 
-// acknowledge says yes to all chunks, in an order that is not theirs.
-func (m *memSink) acknowledge() {
-	m.mu.Lock()
-	m.silent = false
-	list := m.waiting
-	m.waiting = nil
-	m.mu.Unlock()
-	for _, c := range slices.Backward(list) {
-		c.Done(c)
-	}
-}
-
 func (m *memSink) values() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -50,6 +51,38 @@ func TestHostile(t *testing.T) {
 		t.Errorf("%d refused, want 0.log to 5.log", n)
 	}
 	r.noLoss()
+}
+
+func TestOpenLog(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ok(os.WriteFile(dir+"/file", nil, 0o644))
+	ok(os.WriteFile(outside+"/file", nil, 0o644))
+	ok(unix.Mkfifo(dir+"/fifo", 0o644))
+	ok(os.Symlink("file", dir+"/within"))
+	ok(os.Symlink("fifo", dir+"/tofifo"))
+	ok(os.Symlink(outside+"/file", dir+"/out"))
+	ok(os.Symlink(outside, dir+"/dirout"))
+	ok(os.Mkdir(dir+"-beside", 0o755))
+	t.Cleanup(func() { os.RemoveAll(dir + "-beside") })
+	ok(os.WriteFile(dir+"-beside/file", nil, 0o644))
+	for name, want := range map[string]error{
+		"file": nil, "within": nil, "fifo": errNotRegular, "tofifo": errNotRegular, ".": errNotRegular,
+		"out": errOutside, "dirout/file": errOutside, "../" + filepath.Base(dir) + "-beside/file": errOutside, "none": os.ErrNotExist,
+	} {
+		f, _, err := openLog(filepath.Join(dir, name), []string{dir})
+		if !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: error %v, want %v", name, err, want)
+		}
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // A link may lead to another log directory when it is configured.
@@ -173,6 +206,8 @@ func TestProgressIsContiguous(t *testing.T) {
 	for _, c := range slices.Backward(rest) {
 		c.Done(c)
 	}
+	r.write(appLog, cri("line 30")) // and reading goes on
+	r.want(numbers(0, 31)...)
 	time.Sleep(1200 * time.Millisecond)
 	r.stop()
 	_ = first // never acknowledged
@@ -180,7 +215,7 @@ func TestProgressIsContiguous(t *testing.T) {
 	r.out.silent = false
 	r.out.mu.Unlock()
 	r.start()
-	r.want(append(numbers(0, 30), numbers(10, 30)...)...)
+	r.want(append(numbers(0, 31), numbers(10, 31)...)...)
 	// And the positions of those that came twice are the same.
 	seen := map[string]string{}
 	for _, g := range r.out.got {
@@ -189,8 +224,8 @@ func TestProgressIsContiguous(t *testing.T) {
 		}
 		seen[g.position] = g.value
 	}
-	if len(seen) != 30 {
-		t.Errorf("%d positions of 30 lines", len(seen))
+	if len(seen) != 31 {
+		t.Errorf("%d positions of 31 lines", len(seen))
 	}
 }
 

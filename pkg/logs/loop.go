@@ -2,7 +2,6 @@ package logs
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -293,6 +292,9 @@ func (l *loop) wait(ctx context.Context) {
 	if l.watcher != nil {
 		events = l.watcher.events
 	}
+	if l.buffered == 0 && len(l.active)+len(l.polled) == 0 {
+		l.bufs, l.recs = nil, nil // quiet: the memory is better used elsewhere
+	}
 	timer := time.NewTimer(max(next.Sub(l.now), time.Millisecond))
 	defer timer.Stop()
 	select {
@@ -374,115 +376,4 @@ func (l *loop) afterAck(c *chain) {
 			return
 		}
 	}
-}
-
-// newEntry starts a chunk of records of a file.
-func (l *loop) newEntry(c *chain, num uint64) *entry {
-	e := &entry{chain: c, file: num}
-	for _, f := range c.files {
-		if f.num == num {
-			e.chunk.File = f.id
-		}
-	}
-	e.chunk.Topic, e.chunk.Key = c.topic, c.key
-	e.chunk.Done = func(*sink.Chunk) { l.acks.add(e) }
-	if n := len(l.bufs); n > 0 {
-		e.chunk.Buf, l.bufs = l.bufs[n-1][:0], l.bufs[:n-1]
-	} else {
-		e.chunk.Buf = make([]byte, 0, chunkBytes+64<<10)
-	}
-	if n := len(l.recs); n > 0 {
-		e.chunk.Records, l.recs = l.recs[n-1][:0], l.recs[:n-1]
-	}
-	return e
-}
-
-// Pools of chunk buffers: those of a size worth keeping, and not many.
-const (
-	poolMin = 128 << 10
-	poolMax = 16
-)
-
-// fit gives a small chunk a buffer of its own size, so that a thousand
-// containers with one line each do not hold a thousand large buffers.
-func (l *loop) fit(e *entry) {
-	c := &e.chunk
-	if len(c.Buf) < cap(c.Buf)/2 {
-		buf, recs := c.Buf, c.Records
-		c.Buf, c.Records = slices.Clone(buf), slices.Clone(recs)
-		l.keep(buf, recs)
-	}
-	e.cost = int64(cap(c.Buf) + 24*cap(c.Records) + 256)
-}
-
-func (l *loop) keep(buf []byte, recs []sink.Record) {
-	if cap(buf) >= poolMin && cap(buf) <= 4*chunkBytes && len(l.bufs) < poolMax {
-		l.bufs, l.recs = append(l.bufs, buf), append(l.recs, recs)
-	}
-}
-
-// recycle takes back an acknowledged chunk.
-func (l *loop) recycle(e *entry) {
-	l.buffered -= e.cost
-	l.keep(e.chunk.Buf, e.chunk.Records)
-	e.chunk.Buf, e.chunk.Records = nil, nil
-}
-
-// saveIfDue writes a checkpoint when something changed and the last is old
-// enough.
-func (l *loop) saveIfDue(now bool) {
-	if l.changed && (now || l.now.Sub(l.saved) >= time.Duration(l.cfg.Checkpoint)) {
-		if err := l.save(); err != nil {
-			if l.saveFailures++; l.saveFailures&(l.saveFailures-1) == 0 {
-				l.log.Error("logs: checkpoint; reading goes on, after a crash more lines come twice", "failures", l.saveFailures, "error", err)
-			}
-			return
-		}
-		l.saveFailures = 0
-	}
-}
-
-// save writes the checkpoint.
-func (l *loop) save() error {
-	l.saved = l.now
-	if err := l.store.Save(l.state()); err != nil {
-		l.totals.checkpointErrors++
-		return err
-	}
-	l.totals.checkpointAt = l.now
-	l.changed = false
-	return nil
-}
-
-// state is what a checkpoint holds now.
-func (l *loop) state() *checkpoint.State {
-	s := new(checkpoint.State)
-	for _, files := range l.restored {
-		for _, e := range files {
-			s.Files = append(s.Files, e)
-		}
-	}
-	for _, r := range l.roots {
-		for _, d := range r.logs {
-			for _, e := range d.restored {
-				s.Files = append(s.Files, e)
-			}
-			for _, c := range d.chains {
-				for _, f := range c.files {
-					if f.id != "" {
-						s.Files = append(s.Files, checkpoint.File{
-							ID: f.id, Dir: d.path, Name: f.name, Dev: f.inode.dev, Ino: f.inode.ino, Gen: f.gen,
-							Safe: f.safe, Size: max(f.size, f.read), Path: f.firstSeen,
-						})
-					}
-				}
-			}
-			if d.metaKnown && d.kind == "pods" && len(d.chains) > 0 {
-				if m, err := json.Marshal(d.meta); err == nil {
-					s.Containers = append(s.Containers, checkpoint.Container{Dir: d.path, Meta: m})
-				}
-			}
-		}
-	}
-	return s
 }

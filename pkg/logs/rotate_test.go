@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/pkg/logs/quantity"
 )
 
 const appLog = "ns_pod_uid/app/0.log"
@@ -59,6 +61,89 @@ func TestRename(t *testing.T) {
 	r.settled()
 	r.noLoss()
 	r.until("only the file being written is open", func() bool { return r.status().OpenFiles == 1 })
+}
+
+// A racer is a file whose writer, at the very moment when its end was seen,
+// writes once more and goes on to the next file.
+type racer struct {
+	plainContent
+	atEnd func()
+}
+
+func (c *racer) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.plainContent.ReadAt(p, off)
+	if n == 0 && c.atEnd != nil {
+		c.atEnd()
+		c.atEnd = nil
+	}
+	return n, err
+}
+
+func TestWrittenBetweenEndAndNext(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100000")))
+	r.write(appLog)
+	r.until("both are open", func() bool { return r.status().OpenFiles == 2 })
+	r.c.loop.asks <- func() {
+		for _, d := range r.c.loop.roots[0].logs {
+			f := d.chains["0"].files[0]
+			f.src = &racer{f.src.(plainContent), func() {
+				r.write(appLog+".20240501-100000", cri(numbers(5, 6)...))
+				r.write(appLog, cri(numbers(6, 7)...))
+			}}
+			r.c.loop.ready(f.chain)
+		}
+	}
+	r.want(numbers(0, 7)...)
+	r.noLoss()
+}
+
+// A directory is deleted and made again, faster than anybody looks; only the
+// kernel's hints are there to find what is in it.
+func TestRecreated(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.ScanInterval = quantity.Duration(time.Hour)
+	r.start()
+	for i := range 20 {
+		r.write(appLog, cri(numbers(i, i+1)...))
+		r.want(numbers(0, i+1)...)
+		r.ok(os.RemoveAll(r.path("ns_pod_uid")))
+	}
+}
+
+// A copy that stands beside its original is not read as well.
+func TestCopyBeside(t *testing.T) {
+	for _, form := range []string{"plain", "gzip"} {
+		t.Run(form, func(t *testing.T) {
+			r := newRig(t, "pods")
+			r.start()
+			old := appLog + ".20240501-100000"
+			r.write(old, cri(numbers(0, 5)...))
+			r.want(numbers(0, 5)...)
+			data, err := os.ReadFile(r.path(old))
+			r.ok(err)
+			if form == "gzip" {
+				r.ok(os.WriteFile(r.path(old), data, 0o644))
+				tmp := filepath.Join(t.TempDir(), "x")
+				r.ok(os.WriteFile(tmp, data, 0o644))
+				gz(t, tmp)
+				r.ok(os.Rename(tmp+".gz", r.path(old+".gz")))
+			} else {
+				r.ok(os.WriteFile(r.path(appLog+".20240501-100001"), data, 0o644))
+			}
+			time.Sleep(300 * time.Millisecond)
+			r.write(appLog, cri(numbers(5, 6)...))
+			r.want(numbers(0, 6)...)
+			r.ok(os.Remove(r.path(old)))
+			time.Sleep(300 * time.Millisecond)
+			r.write(appLog, cri(numbers(6, 7)...))
+			r.want(numbers(0, 7)...)
+			r.noLoss()
+		})
+	}
 }
 
 // While the reader is down, the file it was reading is rotated, compressed and

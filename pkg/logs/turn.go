@@ -67,7 +67,6 @@ func (l *loop) turn(c *chain) outcome {
 		return l.end(c, f, err)
 	}
 	before := f.read
-	f.sawNext = false
 	c.consume(f, l.buf[:n], n == len(l.buf), false)
 	f.size = max(f.size, before+int64(n))
 	if f.read == before { // a line without its end
@@ -158,12 +157,8 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 	// Its name may be that of its compressed form by now.
 	gone := !f.present || st.Nlink == 0
 	if next := c.after(f); next != nil && hasData(next) {
-		// The runtime writes to one file at a time: when the next one has
-		// data and then this one has nothing new, this one is complete.
-		if !f.sawNext {
-			f.sawNext = true
-			return turnMore
-		}
+		// The runtime writes to one file at a time: now that the next one
+		// has data, what finish still reads of this one is the last of it.
 		l.finish(c, f)
 		return turnMore
 	}

@@ -21,11 +21,15 @@ type fakeManager struct {
 	mu        sync.Mutex
 	calls     []string
 	abandoned chan string
+
+	unbalanced chan struct{}
+	sets       []lifecycle.CPUSet
 }
 
 func newFakeManager() *fakeManager {
 	return &fakeManager{
-		abandoned: make(chan string, 16),
+		abandoned:  make(chan string, 16),
+		unbalanced: make(chan struct{}, 1),
 		create: func(context.Context, lifecycle.Spec) (inject.Adjustment, error) {
 			return inject.Adjustment{Env: []inject.EnvVar{{Name: "NUM_CPUS", Value: "2"}}}, nil
 		},
@@ -51,7 +55,14 @@ func (m *fakeManager) Create(ctx context.Context, s lifecycle.Spec) (inject.Adju
 	m.note("create " + s.ID)
 	return m.create(ctx, s)
 }
-func (m *fakeManager) Abandon(id string) { m.abandoned <- id }
+func (m *fakeManager) Unbalanced() <-chan struct{} { return m.unbalanced }
+func (m *fakeManager) Rebalance() []lifecycle.CPUSet {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sets
+}
+func (m *fakeManager) Applied(s lifecycle.CPUSet) { m.note("applied " + s.ID + " " + s.CPUs) }
+func (m *fakeManager) Abandon(id string)          { m.abandoned <- id }
 func (m *fakeManager) Refresh(s lifecycle.Spec) error {
 	m.note("refresh " + s.ID)
 	return nil

@@ -31,6 +31,9 @@ type Manager interface {
 	Refresh(s lifecycle.Spec) error
 	Remove(id string) error
 	Synchronize(specs []lifecycle.Spec) error
+	Unbalanced() <-chan struct{}
+	Rebalance() []lifecycle.CPUSet
+	Applied(lifecycle.CPUSet)
 }
 
 // An Observer is told what happens, for metrics.
@@ -126,7 +129,7 @@ func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment) {
 	if a.Skip != "" {
 		p.log.Debug("container left alone", append(args, "reason", a.Skip)...)
 	} else {
-		p.log.Info("container injected", append(args, "views", len(a.Views), "shim", a.Shim != "", "env", len(a.Env))...)
+		p.log.Info("container injected", append(args, "views", len(a.Views), "shim", a.Shim != "", "env", len(a.Env), "cpuset", a.CPUSet)...)
 	}
 	for _, o := range a.Omissions {
 		p.log.Warn("part of an injection left out", append(args, "what", o.What, "reason", o.Why)...)

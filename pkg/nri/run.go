@@ -107,6 +107,9 @@ func (c *Client) serve(ctx context.Context, s stub.Stub, conn net.Conn, ready <-
 		return false, err
 	case <-ready:
 		c.cfg.Observer.Connected(true)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go c.balance(ctx, s)
 		return true, ended(<-done)
 	case <-timer.C:
 		err = errors.New("the runtime did not complete the registration")

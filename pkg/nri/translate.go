@@ -37,6 +37,7 @@ func spec(pod *api.PodSandbox, c *api.Container) lifecycle.Spec {
 		PID:         int(c.GetPid()),
 		Image:       c.GetAnnotations()[imageAnnotation],
 		PodIP:       firstIP(pod),
+		CPUs:        resources.GetCpu().GetCpus(),
 	}
 }
 
@@ -147,7 +148,7 @@ func countCPUs(list string) int {
 // thing: a variable that exists may be another plugin's, so it is removed
 // first, which takes it over instead of failing the container.
 func adjustment(a inject.Adjustment) *api.ContainerAdjustment {
-	if len(a.Mounts) == 0 && len(a.Env) == 0 {
+	if len(a.Mounts) == 0 && len(a.Env) == 0 && a.CPUSet == "" {
 		return nil
 	}
 	adj := new(api.ContainerAdjustment)
@@ -159,6 +160,9 @@ func adjustment(a inject.Adjustment) *api.ContainerAdjustment {
 			adj.RemoveEnv(e.Name)
 		}
 		adj.AddEnv(e.Name, e.Value)
+	}
+	if a.CPUSet != "" {
+		adj.SetLinuxCPUSetCPUs(a.CPUSet)
 	}
 	return adj
 }

@@ -61,7 +61,7 @@ func TestSpec(t *testing.T) {
 				{Source: "sysfs", Destination: "/sys", Type: "sysfs", Options: []string{"nosuid", "ro"}},
 			},
 		},
-		CgroupsPath: "/kubepods/pod1/id", CPUShares: 512, PID: 42,
+		CgroupsPath: "/kubepods/pod1/id", CPUShares: 512, PID: 42, CPUs: "0-1,4",
 		Limits: size.Limits{CPUMilli: 1500, CPUSet: 3, Memory: 1 << 30, Swap: 1 << 29, HasSwap: true},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -180,6 +180,12 @@ func TestAdjustment(t *testing.T) {
 	if m := adj.GetMounts(); len(m) != 1 || m[0].GetSource() != "/s" || m[0].GetDestination() != "/d" ||
 		m[0].GetType() != "bind" || strings.Join(m[0].GetOptions(), ",") != "ro" {
 		t.Errorf("mounts %v", m)
+	}
+	if adj.GetLinux().GetResources() != nil {
+		t.Errorf("resources %v: want none without a CPU set", adj.GetLinux().GetResources())
+	}
+	if cpus := adjustment(inject.Adjustment{CPUSet: "0-1"}).GetLinux().GetResources().GetCpu().GetCpus(); cpus != "0-1" {
+		t.Errorf("CPU set %q, want 0-1", cpus)
 	}
 	var env []string
 	for _, e := range adj.GetEnv() {

@@ -50,6 +50,9 @@ type Container struct {
 	Mounts []string `json:"mounts,omitempty"`
 	// Shim is the path of the preloaded shim in the container, empty without.
 	Shim string `json:"shim,omitempty"`
+	// CPUSet is the CPUs that Truesize has given the container, in the kernel's
+	// list format; empty for one whose CPUs it does not choose.
+	CPUSet string `json:"cpuset,omitempty"`
 	// Env are the names of the variables that were added or changed.
 	Env []string `json:"env,omitempty"`
 	// Notes are sentences on what was left out of the injection, and why.

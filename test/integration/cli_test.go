@@ -63,7 +63,8 @@ func TestExplain(t *testing.T) {
 	for _, want := range []string{
 		`^\* cpu +limit +1 +the CPU limit is 1 CPU`, `^\* memory +annotation +1 GiB`,
 		`^  annotation truesize.dev/cpus: "lots"`, `^  files +/proc/cpuinfo .*/sys/devices/system/cpu/online$`,
-		`^  variables +LD_PRELOAD NUM_CPUS$`,
+		`^  variables +LD_PRELOAD NUM_CPUS GOMAXPROCS DOTNET_PROCESSOR_COUNT PYTHON_CPU_COUNT MALLOC_ARENA_MAX$`,
+		`^  CPU set +none$`, `^  size page +used$`, `^  NUM_CPUS +"1"$`, `^  CPUs +1$`,
 	} {
 		if !regexp.MustCompile(`(?m)` + want).MatchString(out) {
 			t.Errorf("no line %s:\n%s", want, out)

@@ -18,7 +18,7 @@ const module = "github.com/truesize/truesize"
 var layers = [][]string{
 	{"pkg/version"},
 	{"pkg/size"},
-	{"pkg/inject", "pkg/registry", "pkg/cgroup"},
+	{"pkg/inject", "pkg/registry", "pkg/cgroup", "pkg/cpuset"},
 	{"pkg/lifecycle"},
 	{"fuse", "cni", "shim", "pkg/nri", "pkg/ociruntime", "pkg/attach", "pkg/logs"},
 	{"pkg/config", "pkg/metrics", "pkg/shimdir", "pkg/viewd", "pkg/views"},

@@ -40,7 +40,7 @@ func one(program, command string, want func(size.Size) string) row {
 
 // Why an answer differs: docs/runtimes.md has each at length.
 const (
-	staticProgram  = "static: nothing can be preloaded; a cpuset of its own would do"
+	staticProgram  = "static: nothing can be preloaded; a CPU set does"
 	numberBound    = "the bound of CPU numbers, never below the node's"
 	cpuDirectories = "of the CPUs online, those with a directory in /sys"
 	goQuota        = "static: by mask and quota, at least 2; GOMAXPROCS sets it"
@@ -99,11 +99,6 @@ print(n)'`, cpus),
 	{"musl, sysconf and sysinfo", "/probes/libc-musl", []cell{
 		{name: "online", want: cpus}, {name: "affinity", want: cpus}, {name: "memory", want: memory}, {name: "pages", want: memory},
 	}},
-	{"static musl", "/probes/libc-static", []cell{{name: "online", want: nodeCPUs, exception: staticProgram}}},
-	{"static Go", "/probes/goprocs", []cell{
-		{name: "NumCPU", want: nodeCPUs, exception: staticProgram},
-		{name: "GOMAXPROCS", want: func(s size.Size) string { return fmt.Sprint(max(2, min(s.CPUs, runtime.NumCPU()))) }, exception: goQuota},
-	}},
 	one("nproc", "nproc", cpus),
 	{"nproc --all", "nproc --all", []cell{{want: configured, exception: numberBound}}},
 	one("getconf _NPROCESSORS_ONLN", "getconf _NPROCESSORS_ONLN", cpus),
@@ -115,3 +110,22 @@ print(n)'`, cpus),
 	one("free", `free -b | awk '/^Mem/ { print $2 }'`, memory),
 	one("busybox free (dynamic)", `busybox free | awk '/^Mem/ { printf "%.0f", $2 * 1024 }'`, memory),
 }
+
+// Static programs ask the kernel. What it says differs with a CPU set.
+var (
+	static = []row{
+		{"static musl", "/probes/libc-static", []cell{{name: "online", want: nodeCPUs, exception: staticProgram}}},
+		{"static Go", "/probes/goprocs", []cell{
+			{name: "NumCPU", want: nodeCPUs, exception: staticProgram},
+			{name: "GOMAXPROCS", want: cpus},
+		}},
+		{"static Go, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs", []cell{
+			{name: "GOMAXPROCS", want: func(s size.Size) string { return fmt.Sprint(max(2, min(s.CPUs, runtime.NumCPU()))) }, exception: goQuota},
+		}},
+	}
+	staticInCPUSet = []row{
+		{"static musl, CPU set", "/probes/libc-static", []cell{{name: "online", want: cpus}}},
+		{"static Go, CPU set", "/probes/goprocs", []cell{{name: "NumCPU", want: cpus}, {name: "GOMAXPROCS", want: cpus}}},
+		{"static Go, CPU set, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs", []cell{{name: "GOMAXPROCS", want: cpus}}},
+	}
+)

@@ -8,13 +8,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
 	"github.com/truesize/truesize/test/image"
 	"github.com/truesize/truesize/test/stack"
@@ -66,42 +65,52 @@ const (
 	gib = 1 << 30
 )
 
-// TestMatrix asks every program in a container sized by its limits, and in one
-// that an annotation makes larger than this node in CPUs.
+// TestMatrix asks every program in a container sized by its limits, without
+// and with a CPU set, and in one that an annotation makes larger than this
+// node in CPUs.
 func TestMatrix(t *testing.T) {
 	probes := programs(t)
 	for _, tt := range []struct {
 		name string
 		size size.Size
 		spec stack.Spec
+		rows []row
 	}{
-		{"limits of 1 CPU and 512 MiB", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{CPUMilli: 1000, Memory: 512 * mib}},
+		{"limits of 1 CPU and 512 MiB", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{CPUMilli: 1000, Memory: 512 * mib}, static},
+		{"limits of 1 CPU and 512 MiB, CPU set", size.Size{CPUs: 1, Memory: 512 * mib}, stack.Spec{
+			CPUMilli: 1000, Memory: 512 * mib, Annotations: map[string]string{"truesize.dev/cpuset": "true"}}, staticInCPUSet},
 		{"annotations of 7 CPUs and 4 GiB", size.Size{CPUs: 7, Memory: 4 * gib}, stack.Spec{
-			Annotations: map[string]string{"truesize.dev/cpus": "7", "truesize.dev/memory": "4Gi"}}},
+			Annotations: map[string]string{"truesize.dev/cpus": "7", "truesize.dev/memory": "4Gi"}}, static},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.spec.Image = image.Runtimes
 			tt.spec.Mounts = []stack.Mount{
 				{Source: probes, Target: "/probes", ReadOnly: true},
-				{Source: pageOf(t, tt.size), Target: registry.SizePagePath, ReadOnly: true},
 			}
-			c, err := node.Run(t.Context(), tt.spec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := c.Remove(context.Background()); err != nil {
-					t.Error(err)
-				}
-			})
+			c := start(t, tt.spec)
 			if out, err := c.Shell(t.Context(), "javac -d /tmp /probes/Sizes.java 2>&1"); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, r := range rows {
+			for _, r := range append(slices.Clone(rows), tt.rows...) {
 				r.check(t, c, tt.size)
 			}
 		})
 	}
+}
+
+// start runs a container for the length of the test.
+func start(t *testing.T, spec stack.Spec) *stack.Container {
+	t.Helper()
+	c, err := node.Run(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
 }
 
 // check prints each answer, and reports those that are neither the size nor
@@ -137,29 +146,6 @@ func (c cell) read(out string) string {
 	return fmt.Sprintf("no %s in %q", c.name, out)
 }
 
-// pageOf returns the path of a container's size page.
-func pageOf(t *testing.T, s size.Size) string {
-	t.Helper()
-	d, err := registry.Open(filepath.Join(t.TempDir(), "containers"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &registry.Container{ID: "matrix"}
-	c.Decision.Size = s
-	page := registry.SizePage{
-		CPUs: s.CPUs, InjectedCPUs: s.CPUs, Memory: s.Memory, Swap: s.Swap,
-		UsableCPUs: runtime.NumCPU(), PossibleCPUs: runtime.NumCPU(), FirstCPU: 1,
-	}
-	if err := errors.Join(d.Put(c), d.PutSizePage(c.ID, page)); err != nil {
-		t.Fatal(err)
-	}
-	path, err := d.SizePageFile(c.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // programs compiles the test's own programs into a directory, and returns it.
 func programs(t *testing.T) string {
 	t.Helper()
@@ -172,6 +158,7 @@ func programs(t *testing.T) string {
 		"g++ -O1 -pthread -o concurrency concurrency.cc",
 		"rustc -O -o parallelism parallelism.rs",
 		"gcc -O1 -o libc-glibc libc.c",
+		"gcc -O1 -o watch watch.c",
 		"musl-gcc -O1 -o libc-musl libc.c",
 		"musl-gcc -O1 -static -o libc-static libc.c",
 		"go build -o goprocs/goprocs goprocs/main.go",

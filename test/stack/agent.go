@@ -23,6 +23,9 @@ nri: {socket: {{.NRISocket}}}
 view: {binary: {{.Viewd}}}
 `
 
+// PodLogs returns the directory of the pods' logs: /var/log/pods on a node.
+func (s *Stack) PodLogs() string { return s.path("podlogs") }
+
 // RunDir returns the run directory of the stack's agent.
 func (s *Stack) RunDir() string { return s.path("truesize") }
 
@@ -42,7 +45,11 @@ func (s *Stack) MetricsAddress() string { return s.metrics }
 
 // StartAgent starts truesized and waits until it is ready: registered with
 // containerd, and its view answering.
-func (s *Stack) StartAgent(ctx context.Context) error {
+func (s *Stack) StartAgent(ctx context.Context) error { return s.StartAgentWith(ctx, "") }
+
+// StartAgentWith is [Stack.StartAgent] with more sections in the agent's
+// configuration, as YAML.
+func (s *Stack) StartAgentWith(ctx context.Context, sections string) error {
 	s.opts.Progress("starting the agent")
 	if s.metrics == "" {
 		address, err := freeAddress()
@@ -51,7 +58,7 @@ func (s *Stack) StartAgent(ctx context.Context) error {
 		}
 		s.metrics = address
 	}
-	err := writeTemplate(s.path("truesize.yaml"), agentConfig, map[string]string{
+	err := writeTemplate(s.path("truesize.yaml"), agentConfig+sections, map[string]string{
 		"Dir": s.Dir, "Metrics": s.metrics, "NRISocket": s.NRISocket(),
 		"Viewd": filepath.Join(s.opts.Repo, "bin", "truesize-viewd"),
 	})

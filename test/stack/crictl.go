@@ -68,6 +68,7 @@ func (s *Stack) Create(ctx context.Context, spec Spec) (*Container, error) {
 	podFile, ctrFile := filepath.Join(dir, "pod.json"), filepath.Join(dir, "container.json")
 	err := errors.Join(
 		os.MkdirAll(dir, 0o755),
+		os.MkdirAll(filepath.Join(s.podLogs(spec, dir), or(spec.Container, "main")), 0o755),
 		writeJSON(podFile, s.podConfig(spec, dir)),
 		writeJSON(ctrFile, containerConfig(spec)),
 	)
@@ -159,11 +160,10 @@ type object = map[string]any
 func (s *Stack) podConfig(spec Spec, dir string) object {
 	return object{
 		"metadata": object{
-			"name": spec.Name, "namespace": or(spec.Namespace, "default"),
-			"uid": fmt.Sprintf("%s-%s", s.ID, filepath.Base(dir)),
+			"name": spec.Name, "namespace": or(spec.Namespace, "default"), "uid": s.podUID(dir),
 		},
 		"hostname":      spec.Name,
-		"log_directory": dir,
+		"log_directory": s.podLogs(spec, dir),
 		"labels":        spec.Labels,
 		"annotations":   spec.Annotations,
 		"linux": object{
@@ -171,6 +171,14 @@ func (s *Stack) podConfig(spec Spec, dir string) object {
 			"security_context": securityContext(spec),
 		},
 	}
+}
+
+// podUID returns the uid of the pod whose files are in dir.
+func (s *Stack) podUID(dir string) string { return s.ID + "-" + filepath.Base(dir) }
+
+// podLogs returns the pod's log directory, named as the kubelet does.
+func (s *Stack) podLogs(spec Spec, dir string) string {
+	return filepath.Join(s.PodLogs(), fmt.Sprintf("%s_%s_%s", or(spec.Namespace, "default"), spec.Name, s.podUID(dir)))
 }
 
 // containerConfig returns the CRI's ContainerConfig.
@@ -196,7 +204,7 @@ func containerConfig(spec Spec) object {
 		"command":  command,
 		"envs":     envs,
 		"mounts":   mounts,
-		"log_path": "main.log",
+		"log_path": filepath.Join(or(spec.Container, "main"), "0.log"),
 		"linux":    object{"resources": resources, "security_context": securityContext(spec)},
 	}
 }

@@ -22,7 +22,6 @@ type writer struct {
 	name string // in the numbered lines
 	mu   sync.Mutex
 	f    *os.File
-	buf  []byte
 	n    [2]int // lines written to stdout and stderr
 	size int64
 	at   int // rotations

@@ -208,7 +208,6 @@ func TestBrokersFail(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h.produce("rest", 0, 0, 0)
 	h.wait()
 	h.check(h.consume("logs", 10*800), 10, 800)
 	if s := h.p.Stats(); len(s.Errors) == 0 {
@@ -224,17 +223,41 @@ func TestBrokersFail(t *testing.T) {
 	}
 }
 
-// A broker loses what it knows of producers, or fences them.
+// A broker writes a batch and then says that it failed. It must be recognised
+// when it comes again.
+func TestFailsAfterAppend(t *testing.T) {
+	for _, err := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend} {
+		h := start(t, nil, kfake.SeedTopics(2, "logs"))
+		n := 0
+		f := h.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: 5, When: func(kmsg.Request) bool { n++; return n%3 == 0 }})
+		for i := range 15 { // one batch after the other
+			for k := range 4 {
+				h.chunk("logs", fmt.Sprint("key", k), i*80, 80, number)
+			}
+			h.wait()
+		}
+		h.check(h.consume("logs", 4*1200), 4, 1200)
+		if f.Hits() < 5 {
+			t.Error("no failure was injected: the test tests nothing")
+		}
+	}
+}
+
+// A broker no longer knows the producer, or fences it, for good.
 func TestProducerForgotten(t *testing.T) {
 	for _, code := range []int16{kerr.OutOfOrderSequenceNumber.Code, kerr.UnknownProducerID.Code, kerr.InvalidProducerEpoch.Code} {
 		h := start(t, nil, kfake.SeedTopics(1, "logs"))
-		n := 0
+		n, old := 0, ""
 		h.cluster.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 			h.cluster.KeepControl()
-			if n++; n != 3 {
+			req := kreq.(*kmsg.ProduceRequest)
+			producer := string(req.Topics[0].Partitions[0].Records[atProducer : atProducer+8])
+			if n++; n == 3 {
+				old = producer
+			}
+			if producer != old {
 				return nil, nil, false
 			}
-			req := kreq.(*kmsg.ProduceRequest)
 			resp := req.ResponseKind().(*kmsg.ProduceResponse)
 			t := kmsg.NewProduceResponseTopic()
 			t.Topic, t.TopicID = req.Topics[0].Topic, req.Topics[0].TopicID

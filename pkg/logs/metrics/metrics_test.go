@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +88,22 @@ func TestCollectFails(t *testing.T) {
 truesize_logs_up 0
 `)); err != nil {
 		t.Error(err)
+	}
+}
+
+// The alerts are on metrics that exist.
+func TestAlerts(t *testing.T) {
+	data, err := os.ReadFile("../../../deploy/logs/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`truesize_logs_\w+`).FindAllString(string(data), -1)
+	if len(names) < 5 {
+		t.Errorf("only %d metrics in the alerts", len(names))
+	}
+	for _, n := range names {
+		if _, ok := series[strings.TrimPrefix(n, "truesize_logs_")]; !ok {
+			t.Errorf("%s is no metric", n)
+		}
 	}
 }

@@ -61,11 +61,14 @@ func words(mask []uint64) *C.mask_word {
 // this size page (nil for none) and whose NUM_CPUS is env; 0 is the real one.
 func Decide(page []byte, env string) int {
 	var p *C.struct_size_page
-	if len(page) >= int(C.SIZE_PAGE_BYTES) {
+	if ValidPage(page) {
 		p = (*C.struct_size_page)(unsafe.Pointer(unsafe.SliceData(page)))
 	}
-	if p != nil && !bool(C.valid_page(p)) {
-		p = nil
-	}
 	return int(C.decide_cpus(p, C.int(NumCPUs(env))))
+}
+
+// ValidPage tells whether the shim reads a size page of this content.
+func ValidPage(page []byte) bool {
+	return len(page) >= int(C.SIZE_PAGE_BYTES) &&
+		bool(C.valid_page((*C.struct_size_page)(unsafe.Pointer(unsafe.SliceData(page)))))
 }

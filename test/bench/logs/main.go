@@ -5,7 +5,12 @@
 //
 // The forwarders are programs: this module's cmd/collector (an OpenTelemetry
 // collector), Debian's rsyslogd with rsyslog-kafka, and the repository's
-// test/logsd.
+// test/logsd. In the repository's root:
+//
+//	apt-get install rsyslog-kafka
+//	go build -o bin/ ./test/logsd ./test/kafkad
+//	(cd test/bench/logs && go build -o ../../../bin/logs-bench . && go build -o ../../../bin/ ./cmd/collector)
+//	bin/logs-bench -bin bin
 package main
 
 import (
