@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/truesize/truesize/fuse"
@@ -272,6 +273,7 @@ func (k *Keeper) replaceHung(why string) {
 
 // stop kills the server, at the end.
 func (k *Keeper) stop() {
+	k.Memory.Claim(os.Getpid()) // no server that is left over goes on
 	k.answerStop()
 	k.dropSpare()
 	for _, c := range []*child{k.next, k.server} {

@@ -212,6 +212,12 @@ func (n *node) stop() {
 		_ = syscall.Kill(st.KeeperPID, syscall.SIGTERM)
 		n.await("the keeper's end", func() bool { return gone(st.KeeperPID) })
 	}
+	for range 200 { // a spare whose keeper was killed takes its time to be sure
+		if len(n.processes()) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for _, pid := range n.processes() {
 		n.t.Errorf("process %d is left", pid)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
