@@ -61,7 +61,7 @@ down:
 test: unit integration
 
 # -race needs cgo; fuzz seeds run as tests.
-unit: deps build
+unit: deps build tools
 	@echo "== unit tests"
 	go vet ./...
 	go test -race $$(go list ./... | grep -vE '/test/(integration|lint|runtimes)$$')

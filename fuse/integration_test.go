@@ -456,8 +456,11 @@ func TestSuccessor(t *testing.T) {
 	if r := runReader(t, "whole", dir+"/c1/proc/stat", dir+"/c1/proc/new"); !r.clean() {
 		t.Error(r)
 	}
-	if n.mtime < mtime {
-		t.Errorf("mtime went from %d to %d", mtime, n.mtime)
+	n.mu.Lock()
+	now := n.mtime
+	n.mu.Unlock()
+	if now < mtime {
+		t.Errorf("mtime went from %d to %d", mtime, now)
 	}
 	if err := Detach(dir); err != nil {
 		t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,9 +22,10 @@ type child struct {
 	started time.Time
 	binary  string
 
-	ready chan string   // what it said when it was ready
-	dead  chan struct{} // closed when it has exited
-	serve time.Time     // when it was told to serve; zero: not yet
+	closed atomic.Bool   // the link is, or is about to be
+	ready  chan string   // what it said when it was ready
+	dead   chan struct{} // closed when it has exited
+	serve  time.Time     // when it was told to serve; zero: not yet
 }
 
 // startServer starts a server that waits to be told to serve.
@@ -76,20 +78,23 @@ func newChild(pid, pidfd int, link *os.File, binary string) *child {
 		pid: pid, pidfd: os.NewFile(uintptr(pidfd), "pidfd"), link: link, binary: binary,
 		started: time.Now(), ready: make(chan string, 1), dead: make(chan struct{}),
 	}
-	go c.listen()
+	go c.listen(int(link.Fd()))
 	return c
 }
 
-// listen passes on what the server says.
-func (c *child) listen() {
+// listen passes on what the server says on fd, which is the link's.
+func (c *child) listen(fd int) {
 	buf := make([]byte, 256)
-	for {
-		n, err := recvLine(c.link, buf)
+	for !c.closed.Load() {
+		n, err := recvLine(fd, buf)
 		if err != nil || n == 0 {
 			return
 		}
 		if line, ok := strings.CutPrefix(string(buf[:n]), "ready "); ok {
-			c.ready <- strings.TrimSpace(line)
+			select {
+			case c.ready <- strings.TrimSpace(line):
+			default: // it says so once
+			}
 		}
 	}
 }
@@ -133,6 +138,7 @@ func (c *child) isDead(wait time.Duration) bool {
 }
 
 func (c *child) close() {
+	c.closed.Store(true)
 	c.link.Close()
 	c.pidfd.Close()
 }
@@ -160,9 +166,9 @@ func sendLine(f *os.File, line string) error {
 	return unix.Sendto(int(f.Fd()), []byte(line+"\n"), unix.MSG_NOSIGNAL, nil)
 }
 
-func recvLine(f *os.File, buf []byte) (int, error) {
+func recvLine(fd int, buf []byte) (int, error) {
 	for {
-		n, _, err := unix.Recvfrom(int(f.Fd()), buf, 0)
+		n, _, err := unix.Recvfrom(fd, buf, 0)
 		if err != unix.EINTR {
 			return n, err
 		}

@@ -46,7 +46,7 @@ func (l *Link) Ready() error {
 		return fmt.Errorf("tell the keeper: %w", err)
 	}
 	buf := make([]byte, 16)
-	n, err := recvLine(l.keeper, buf)
+	n, err := recvLine(int(l.keeper.Fd()), buf)
 	if err == nil && n == 0 {
 		return l.orphaned()
 	}
@@ -91,7 +91,7 @@ func (l *Link) Run(ctx context.Context) {
 func (l *Link) keepKeeper(ctx context.Context) {
 	buf := make([]byte, 16)
 	for ctx.Err() == nil {
-		if n, err := recvLine(l.keeper, buf); err == nil && n > 0 {
+		if n, err := recvLine(int(l.keeper.Fd()), buf); err == nil && n > 0 {
 			continue
 		}
 		l.keeper.Close()
