@@ -162,6 +162,8 @@ func (s *Server) loop(fd int, memory *kept.Memory, i int) error {
 		switch err {
 		case nil:
 			s.answer(fd, memory, slot[:n], out)
+			slot.Clear()
+			s.spin.wait(fd)
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: interrupted before we read it
 		case unix.ENODEV: // unmounted
 			return nil

@@ -55,6 +55,7 @@ type Server struct {
 	topMtime  int64           // of the root: the kernel caches its listing by it
 
 	notify notifier
+	spin   spinner
 }
 
 // A container is one container's subtree.

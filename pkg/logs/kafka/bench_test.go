@@ -18,7 +18,7 @@ import (
 )
 
 // BenchmarkProduce compares the producer with franz-go's own, for
-// docs/decisions/logs-producer.md. The broker is another process, so that only
+// docs/decisions/0005-logs-producer.md. The broker is another process, so that only
 // the producer's CPU time counts:
 //
 //	go build -o /tmp/kafkad ./test/kafkad && /tmp/kafkad -ports 9092 -blackhole &

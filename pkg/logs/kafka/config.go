@@ -6,7 +6,7 @@
 // copied straight into record batches; there is no object for a record. It is
 // an idempotent producer with acks=all and one batch in flight for each
 // partition, which keeps a partition's order by itself; many partitions share
-// a request. docs/decisions/logs-producer.md has the figures.
+// a request. docs/decisions/0005-logs-producer.md has the figures.
 package kafka
 
 import (

@@ -2,6 +2,8 @@ module github.com/truesize/truesize/test/bench/cni
 
 go 1.26.0
 
+require golang.org/x/sys v0.48.0
+
 require (
 	github.com/alexflint/go-filemutex v1.3.0 // indirect
 	github.com/containernetworking/cni v1.3.0 // indirect
@@ -11,7 +13,6 @@ require (
 	github.com/safchain/ethtool v0.6.2 // indirect
 	github.com/vishvananda/netlink v1.3.1 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
-	golang.org/x/sys v0.48.0 // indirect
 	sigs.k8s.io/knftables v0.0.18 // indirect
 )
 

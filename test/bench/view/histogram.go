@@ -10,11 +10,11 @@ import (
 
 // A histogram adds up one Prometheus histogram over several processes. The
 // keys are the buckets' upper bounds, in seconds; the values are cumulative.
-type histogram map[float64]uint64
+type histogram map[float64]int64
 
-// add adds the series of name whose labels contain label, from a dump in
-// Prometheus' text format.
-func (h histogram) add(dump, name, label string) error {
+// add adds sign times the series of name whose labels contain label, from a
+// dump in Prometheus' text format.
+func (h histogram) add(dump, name, label string, sign int64) error {
 	found := false
 	for line := range strings.Lines(dump) {
 		if !strings.HasPrefix(line, name+"_bucket{") || !strings.Contains(line, label) {
@@ -27,11 +27,11 @@ func (h histogram) add(dump, name, label string) error {
 			return fmt.Errorf("bucket of %s: %w", name, err)
 		}
 		fields := strings.Fields(line)
-		n, err := strconv.ParseUint(fields[len(fields)-1], 10, 64)
+		n, err := strconv.ParseInt(fields[len(fields)-1], 10, 64)
 		if err != nil {
 			return fmt.Errorf("bucket of %s: %w", name, err)
 		}
-		h[bound] += n
+		h[bound] += sign * n
 		found = true
 	}
 	if !found {
@@ -41,7 +41,7 @@ func (h histogram) add(dump, name, label string) error {
 }
 
 // count is the number of observations.
-func (h histogram) count() uint64 { return h[math.Inf(1)] }
+func (h histogram) count() int64 { return h[math.Inf(1)] }
 
 // within is the least upper bound of at least the share p of the
 // observations, in seconds.
