@@ -26,6 +26,7 @@ type Spec struct {
 	Memory      int64             // memory limit in bytes; 0 is none
 	Privileged  bool
 	HostPID     bool
+	Seccomp     bool // with the runtime's default profile
 	Mounts      []Mount
 }
 
@@ -149,7 +150,11 @@ func (s *Stack) removePods(ctx context.Context) error {
 const (
 	namespaceContainer = 1
 	namespaceNode      = 2
-	cpuPeriod          = 100000
+
+	// Of the CRI's SecurityProfile.ProfileType.
+	seccompRuntimeDefault = 0
+
+	cpuPeriod = 100000
 )
 
 func quota(cpuMilli int64) int64 { return cpuMilli * cpuPeriod / 1000 }
@@ -216,7 +221,11 @@ func securityContext(spec Spec) object {
 	if spec.HostPID {
 		pid = namespaceNode
 	}
-	return object{"privileged": spec.Privileged, "namespace_options": object{"pid": pid}}
+	context := object{"privileged": spec.Privileged, "namespace_options": object{"pid": pid}}
+	if spec.Seccomp {
+		context["seccomp"] = object{"profile_type": seccompRuntimeDefault}
+	}
+	return context
 }
 
 func or(s, fallback string) string {

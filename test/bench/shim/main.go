@@ -26,7 +26,7 @@ const inside = "TRUESIZE_BENCH_INSIDE"
 
 func main() {
 	execs := flag.Int("execs", 1000, "starts of /bin/true per variant")
-	starts := flag.Int("jvm-starts", 30, "starts of a JVM per variant; 0 leaves the JVM out")
+	starts := flag.Int("jvm-starts", 300, "starts of a JVM per variant; 0 leaves the JVM out")
 	object := flag.String("shim", "", "the object (default bin/libtruesize-<goarch>.so of the repository)")
 	strict := flag.Bool("strict", false, "fail when a figure is missed")
 	flag.Parse()
