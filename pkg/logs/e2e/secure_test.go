@@ -126,7 +126,7 @@ func TestKcat(t *testing.T) {
 		if os.Getenv("CI") != "" {
 			t.Fatal("kcat is missing: apt-get install kcat")
 		}
-		t.Skip("kcat is missing: apt-get install kcat")
+		t.Fatal("kcat is missing: make deps, or apt-get install kcat")
 	}
 	for _, codec := range []string{"lz4", "zstd", "snappy", "none"} {
 		t.Run(codec, func(t *testing.T) {
