@@ -158,12 +158,11 @@ func (s *Server) loop(fd int, memory *kept.Memory, i int) error {
 	slot, out := memory.Slot(i), aligned(outSize)
 	for {
 		slot.Clear() // after the answer is written, before the next request
+		s.spin.wait(fd)
 		n, err := unix.Read(fd, slot)
 		switch err {
 		case nil:
 			s.answer(fd, memory, slot[:n], out)
-			slot.Clear()
-			s.spin.wait(fd)
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: interrupted before we read it
 		case unix.ENODEV: // unmounted
 			return nil
