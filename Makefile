@@ -60,8 +60,9 @@ down:
 
 test: unit integration
 
-# -race needs cgo; fuzz seeds run as tests.
-unit: deps build tools
+# -race needs cgo; fuzz seeds run as tests. What some tests would make
+# themselves is made beforehand, with its progress shown.
+unit: ready
 	@echo "== unit tests"
 	go vet ./...
 	go test -race $$(go list ./... | grep -vE '/test/(integration|lint|runtimes)$$')

@@ -36,6 +36,7 @@ func TestContainerdPod(t *testing.T) {
 	}
 	tools := filepath.Dir(tool(t, "containerd"))
 	lan := nettest.NewLAN(t)
+	images := ensureImages(t)
 	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
 	vm := lan.Host("vm", "10.9.0.240/24")
 	var l net.Listener
@@ -43,7 +44,7 @@ func TestContainerdPod(t *testing.T) {
 	defer l.Close()
 	go func() { _ = http.Serve(l, http.HandlerFunc(greet)) }()
 
-	repo := makeRepo(t, n, tools)
+	repo := makeRepo(t, n, tools, images)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestContainerdPod$", "-test.v")
 	cmd.Env = append(os.Environ(), inNode+"="+repo)
 	var out strings.Builder
@@ -87,9 +88,21 @@ func get(h *nettest.Host, url string) error {
 	return err
 }
 
+// ensureImages returns the directory of the containers' images, made here if
+// they are not there: the node's namespace has no way to Debian's archive.
+func ensureImages(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../run/images")
+	must(err)
+	if _, err := image.Ensure(t.Context(), dir, func(line string) { t.Log(line) }); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // makeRepo makes a directory in which the stack finds the tools, our plugin
 // among them, the images, and the network's configuration.
-func makeRepo(t *testing.T, n *node, tools string) string {
+func makeRepo(t *testing.T, n *node, tools, images string) string {
 	t.Helper()
 	repo := t.TempDir()
 	dir := filepath.Join(repo, "bin", "tools")
@@ -99,9 +112,6 @@ func makeRepo(t *testing.T, n *node, tools string) string {
 	for _, p := range append(progs, n.plugin) {
 		must(os.Symlink(p, filepath.Join(dir, filepath.Base(p))))
 	}
-	images, err := filepath.Abs("../run/images")
-	must(err)
-	must(os.MkdirAll(images, 0o755))
 	must(os.MkdirAll(filepath.Join(repo, "run"), 0o755))
 	must(os.Symlink(images, filepath.Join(repo, "run", "images")))
 	plugin := n.with("hostAccess", true, "conflictDetection", "fast",

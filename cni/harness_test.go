@@ -18,13 +18,24 @@ import (
 	"github.com/truesize/truesize/cni/internal/nettest"
 )
 
-// buildPlugin builds cmd/truesize-macvlan once for all tests.
-var buildPlugin = sync.OnceValues(func() (string, error) {
+// programDir is where the tests' programs are built, for as long as they run.
+var programDir string
+
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "ts-cni-bin-")
 	if err != nil {
-		return "", err
+		fmt.Fprintln(os.Stderr, "cni:", err)
+		os.Exit(1)
 	}
-	prog := filepath.Join(dir, "truesize-macvlan")
+	programDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// buildPlugin builds cmd/truesize-macvlan once for all tests.
+var buildPlugin = sync.OnceValues(func() (string, error) {
+	prog := filepath.Join(programDir, "truesize-macvlan")
 	cmd := exec.Command("go", "build", "-o", prog, "../cmd/truesize-macvlan")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -32,14 +43,6 @@ var buildPlugin = sync.OnceValues(func() (string, error) {
 	}
 	return prog, nil
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if prog, err := buildPlugin(); err == nil {
-		os.RemoveAll(filepath.Dir(prog))
-	}
-	os.Exit(code)
-}
 
 // tool returns the path of a program of the tools' module.
 func tool(t testing.TB, name string) string {
