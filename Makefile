@@ -79,8 +79,13 @@ integration: ready
 soak: deps build
 	TRUESIZE_SOAK=1 go test -count=1 -timeout 3h -v -run '$(TESTS)' ./test/fault
 
+# Each benchmark that has a section in docs/benchmarks.md writes it at once.
+SECTION := go run ./test/bench/section docs/benchmarks.md
 bench: ready
-	@cd test/bench/view && go run .
+	@cd test/bench/view && go run . -out ../../../run/bench-view.md
+	@$(SECTION) view run/bench-view.md
+	@cd test/bench/logs && go run . -out ../../../run/bench-logs.md
+	@$(SECTION) logs run/bench-logs.md
 	@cd test/bench/shim && go run .
 	@go run ./test/bench/cpuset
 

@@ -1,6 +1,6 @@
 // Command view measures the view beside its peers in one run: the kernel's
 // own /proc, Debian's lxcfs, and truesize-viewd, with the same container
-// limits. It prints ratios and writes docs/benchmarks.md.
+// limits. It prints ratios and writes its section of docs/benchmarks.md.
 package main
 
 import (
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	var o options
 	fs := flag.NewFlagSet("view", flag.ContinueOnError)
 	fs.StringVar(&o.repo, "repo", "../../..", "the repository, built (make ready)")
-	fs.StringVar(&o.out, "out", "../../../docs/benchmarks.md", "the report to write, empty for none")
+	fs.StringVar(&o.out, "out", "", "file for the report's section, empty for none")
 	fs.IntVar(&o.reads, "reads", 20000, "reads of each file by each reader")
 	fs.IntVar(&o.samples, "samples", 60, "reads of each file by the once-a-second reader")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// report is the Markdown page of the run.
+// report is the Markdown section of the run.
 func (b *bench) report() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, `# Benchmarks of the view
+	fmt.Fprintf(&w, `## View
 
 Written by `+"`make bench`"+` on %s, kernel %s, %d CPUs. The kernel's own file, lxcfs
 (Debian's, with `+"`-l --enable-cfs`"+`) and the view are read in one run by a process in
@@ -24,16 +24,16 @@ the peer: below 1 the view is faster.
 
 `, time.Now().UTC().Format("2006-01-02"), kernel(), runtime.NumCPU(), limitCPUs, limitMemory>>20)
 	for _, readers := range []int{1, 8} {
-		fmt.Fprintf(&w, "## %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
+		fmt.Fprintf(&w, "### %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
 		hotTable(&w, b.hot[readers])
 	}
-	fmt.Fprintf(&w, "## One reader, once a second, %d reads of each file\n\n"+
+	fmt.Fprintf(&w, "### One reader, once a second, %d reads of each file\n\n"+
 		"Each read is the first after the freshness bound: a new snapshot is made for it.\n\n", b.samples)
 	slowTable(&w, b.slow)
-	fmt.Fprintf(&w, "## Memory\n\nResident memory of the server after reading all five files in %d containers:\n"+
+	fmt.Fprintf(&w, "### Memory\n\nResident memory of the server after reading all five files in %d containers:\n"+
 		"lxcfs %.1f MiB, truesize-viewd %.1f MiB.\n", b.containers, mib(b.rss["lxcfs"]), mib(b.rss["truesize"]))
 	c := b.creation
-	fmt.Fprintf(&w, "\n## Creation of containers\n\n"+
+	fmt.Fprintf(&w, "\n### Creation of containers\n\n"+
 		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
 		"without Truesize p50 %s, with it p50 %s, %s. The agent handled %d CreateContainer\n"+
 		"requests of NRI, half of them within %g ms, 99 %% within %g ms (bounds of buckets).\n",
