@@ -33,6 +33,7 @@ func (s *Server) Serve(ctx context.Context, fd int) error {
 	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
 	go s.recheck()
+	go s.prepare(ctx)
 	done := make(chan error, s.opts.Threads)
 	var wg sync.WaitGroup
 	for i := range s.opts.Threads {
@@ -163,6 +164,7 @@ func (s *Server) loop(fd int, memory *kept.Memory, i int) error {
 		switch err {
 		case nil:
 			s.answer(fd, memory, slot[:n], out)
+			s.seen(slot[:n]) // after the answer: nobody waits for it
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: interrupted before we read it
 		case unix.ENODEV: // unmounted
 			return nil

@@ -37,6 +37,7 @@ func (s *Server) WriteMetrics(w *promtext.Writer) {
 		value      uint64
 	}{
 		{"truesize_viewd_invalidations_total", "Inodes and entries the kernel was told to forget.", s.stats.invalidations.Load()},
+		{"truesize_viewd_prepared_reads_total", "Files read for the kernel's cache because a reader was foreseen.", s.stats.prepared.Load()},
 		{"truesize_viewd_unknown_containers_total", "Look-ups of containers that are not in the registry.", s.stats.unknownIDs.Load()},
 		{"truesize_viewd_stale_nodes_total", "Requests for files of containers that are gone.", s.stats.staleNodes.Load()},
 		{"truesize_viewd_malformed_requests_total", "Requests that could not be parsed.", s.stats.malformed.Load() + s.stats.protocolErrors.n.Load()},

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/truesize/truesize/fuse/ahead"
 	"github.com/truesize/truesize/fuse/kept"
 )
 
@@ -33,9 +34,12 @@ type node struct {
 
 	// render is held while a snapshot is made, so that one is made at a time
 	// and the others who asked get it too. It is taken before mu.
-	render  sync.Mutex
-	content Content   // nil once the container is removed
-	at      time.Time // when data was rendered; zero: render at the next request
+	render   sync.Mutex
+	content  Content      // nil once the container is removed
+	at       time.Time    // when data was rendered; zero: render at the next request
+	made     bool         // since seen was called
+	expected bool         // the next one asks in order to prepare
+	rhythm   ahead.Rhythm // of those for whom it was rendered
 
 	// mu guards what a READ copies from: held for a memory copy only.
 	mu    sync.Mutex
@@ -71,6 +75,28 @@ func (n *node) current(now time.Time) (s stamp, err error) {
 	return n.stampAt(now), err
 }
 
+// seen takes note of a reader, and returns when a snapshot was made for it and
+// the period at which readers come, 0 when there is none. One for whom nothing
+// was made tells nothing: it came within the bound of another. So it is with
+// the one who was to come: it prepares.
+func (n *node) seen() (at time.Time, period time.Duration) {
+	n.render.Lock()
+	defer n.render.Unlock()
+	if n.made && !n.expected {
+		period = n.rhythm.Seen(n.at, slack(n.freshness))
+	}
+	n.expected = n.expected && !n.made
+	n.made = false
+	return n.at, period
+}
+
+// expect says that the next one for whom a snapshot is made only prepares.
+func (n *node) expect() {
+	n.render.Lock()
+	defer n.render.Unlock()
+	n.made, n.expected = false, true
+}
+
 // stampAt returns the stamp of the snapshot there is. render is held.
 func (n *node) stampAt(now time.Time) stamp {
 	n.mu.Lock()
@@ -103,7 +129,7 @@ func (n *node) make(now time.Time) error {
 		err = errEmpty
 	}
 	// A failed render is not tried again before the bound, either.
-	n.at = now
+	n.at, n.made = now, true
 	if err != nil {
 		return err
 	}

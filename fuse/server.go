@@ -30,6 +30,8 @@ type Options struct {
 	Find func(id string) bool
 	// Threads is the number of threads that serve requests, 2 to kept.Slots.
 	Threads int
+	// Preparer has files read that are about to be. Without it, none is.
+	Preparer Preparer
 	// Kept is what outlives the server. Without it, nothing does.
 	Kept *kept.Memory
 	// Warn is told of what makes the server less safe. It may be nil.
@@ -54,8 +56,9 @@ type Server struct {
 	snapshots *kept.Snapshots // outlive the server; nil before Serve and without Options.Kept
 	topMtime  int64           // of the root: the kernel caches its listing by it
 
-	notify notifier
-	spin   spinner
+	notify    notifier
+	spin      spinner
+	preparing preparing
 }
 
 // A container is one container's subtree.
@@ -78,6 +81,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s.service = node{id: versionID, freshness: time.Nanosecond, content: versionLine(opts.Version)}
 	s.notify.wake = make(chan struct{}, 1)
+	s.preparing.by, s.preparing.wake = opts.Preparer, make(chan struct{}, 1)
 	s.proto = gofuse.NewProtocolServer(&namespace{s: s, RawFileSystem: gofuse.NewDefaultRawFileSystem()}, &gofuse.MountOptions{
 		MaxWrite:             maxPayload,
 		ExtraCapabilities:    gofuse.CAP_NO_OPENDIR_SUPPORT | gofuse.CAP_HAS_RESEND,

@@ -7,6 +7,7 @@ type stats struct {
 	requests       [opcodes]atomic.Uint64
 	invalidations  atomic.Uint64
 	unknownIDs     atomic.Uint64
+	prepared       atomic.Uint64
 	staleNodes     atomic.Uint64
 	malformed      atomic.Uint64
 	writeErrors    atomic.Uint64

@@ -52,6 +52,7 @@ type config struct {
 	runDir, cgroupRoot, procRoot, sysRoot string
 	freshness                             time.Duration
 	threads                               int
+	prepare                               bool
 	logLevel                              slog.Level
 }
 
@@ -66,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&c.sysRoot, "sys-root", "/sys", "the host's /sys")
 	flags.DurationVar(&c.freshness, "freshness", 50*time.Millisecond, "how old what a container reads may be, from 1ms to 1m")
 	flags.IntVar(&c.threads, "threads", 2, "threads that serve requests, from 2 to 64")
+	flags.BoolVar(&c.prepare, "prepare", true, "read what is read at a steady pace just before its reader comes, for the kernel's cache")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	takesOver := flags.Bool("takeover", false, "take the view over from the running truesize-viewd, and serve it by this version")
 	flags.StringVar(&c.upgrade, "upgrade", "", "have the running truesize-viewd serve by this `binary` from now on, and exit")
@@ -73,6 +75,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&c.hostNS, "host-ns", "", "mount `namespace` to run in: /proc/1/ns/mnt, from a pod with hostPID")
 	flags.StringVar(&c.cgroup, "cgroup", "", "with --host-ns, `name` of a cgroup at the top of the host's hierarchies to run in")
 	showVersion := flags.Bool("version", false, "print the version and exit")
+	if len(args) == 2 && args[0] == string(prepares) {
+		tune(0)
+		return prepareReads(args[1], os.Stdin)
+	}
 	if len(args) > 0 && (args[0] == string(serves) || args[0] == string(adopts)) {
 		c.role, args = role(args[0]), args[1:]
 	}

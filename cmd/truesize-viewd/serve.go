@@ -27,10 +27,14 @@ func serve(ctx context.Context, c config, stderr io.Writer, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	v, err := view.New(view.Options{
+	o := view.Options{
 		Registry: reg, CgroupRoot: c.cgroupRoot, ProcRoot: c.procRoot, SysRoot: c.sysRoot,
 		Freshness: c.freshness, Threads: c.threads, Version: version.Get().String(), Log: log, Kept: link.Memory,
-	})
+	}
+	if c.prepare {
+		o.Preparer = newPreparer(c.path("view"), log)
+	}
+	v, err := view.New(o)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type Options struct {
 	Freshness time.Duration
 	// Threads is the number of threads that serve requests.
 	Threads int
+	// Preparer reads what readers are about to read; nil: nobody does.
+	Preparer fuse.Preparer
 	// Kept is what outlives the server; nil: nothing does.
 	Kept    *kept.Memory
 	Version string
@@ -90,7 +92,7 @@ func New(o Options) (v *View, err error) {
 	v.node.loadavg, v.node.uptime = procview.NewLoadavg(), procview.NewUptime()
 	v.refreshDisks()
 	v.Server, err = fuse.New(fuse.Options{
-		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find, Kept: o.Kept,
+		Tree: tree, Version: o.Version, Threads: o.Threads, Find: v.find, Kept: o.Kept, Preparer: o.Preparer,
 		Warn: func(err error) { v.log.Warn("less safe than it should be", "error", err) },
 		Panicked: func(value string, stack []byte) {
 			v.log.Error("a request panicked", "value", value, "stack", string(stack))

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.StringVar(&o.repo, "repo", "../../..", "the repository, built (make ready)")
 	fs.StringVar(&o.out, "out", "", "file for the report's section, empty for none")
 	fs.IntVar(&o.reads, "reads", 20000, "reads of each file by each reader")
-	fs.IntVar(&o.samples, "samples", 60, "reads of each file by the once-a-second reader")
+	fs.IntVar(&o.samples, "samples", 40, "reads of each file by the readers that come about once a second")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")
 	fs.IntVar(&o.creates, "creates", 50, "containers created with the agent, and as many without")
 	if err := fs.Parse(args); err != nil {
@@ -105,7 +105,8 @@ type bench struct {
 	stdout io.Writer
 
 	hot      map[int][]result // by number of readers
-	slow     []result         // a reader once a second
+	steady   []result         // a reader once a second
+	unsteady []result         // one that comes at uneven intervals
 	rss      map[string]int64 // bytes, by server
 	creation creation
 }
@@ -159,9 +160,15 @@ func (b *bench) measure() (err error) {
 			b.hot[readers] = append(b.hot[readers], r)
 		}
 	}
-	fmt.Fprintf(b.stdout, "reading once a second for %d s: all three at once\n", b.samples)
-	if b.slow, err = b.slowReads(id, nil, lxcfs, viewd); err != nil {
-		return err
+	for _, kind := range []struct {
+		what     string
+		unsteady bool
+		into     *[]result
+	}{{"once a second", false, &b.steady}, {"after half a second to one and a half", true, &b.unsteady}} {
+		fmt.Fprintf(b.stdout, "reading %s, %d times: all three at once\n", kind.what, b.samples)
+		if *kind.into, err = b.slowReads(id, kind.unsteady, nil, lxcfs, viewd); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(b.stdout, "reading in %d containers\n", b.containers)
 	return b.memory(reg, lxcfs, viewd)
@@ -197,15 +204,16 @@ func (b *bench) hotReads(s *server, id string, readers int) (result, error) {
 	return r, nil
 }
 
-// slowReads runs one once-a-second reader of each peer at the same time.
-func (b *bench) slowReads(id string, peers ...*server) ([]result, error) {
+// slowReads runs one reader of each peer that reads about once a second, at the
+// same time.
+func (b *bench) slowReads(id string, unsteady bool, peers ...*server) ([]result, error) {
 	out := make([]result, len(peers))
 	errs := make(chan error, len(peers))
 	for i, p := range peers {
 		go func() {
 			// Apart by a third of a second: no reader wakes the machine for another.
 			time.Sleep(time.Duration(i) * 333 * time.Millisecond)
-			ls, err := b.reader(p, id, readerSpec{Files: files, Readers: 1, Reads: b.samples, Every: time.Second})
+			ls, err := b.reader(p, id, readerSpec{Files: files, Readers: 1, Reads: b.samples, Every: time.Second, Unsteady: unsteady})
 			out[i] = result{peer: peerName(p), latencies: ls}
 			errs <- err
 		}()

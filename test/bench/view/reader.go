@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +28,8 @@ type readerSpec struct {
 	Readers, Reads int
 	// Every paces a reader: one read of each file per interval; 0 is no pause.
 	Every time.Duration
+	// Unsteady has the intervals differ, by up to half of Every.
+	Unsteady bool
 	// Hold keeps the process after its reads until its input closes.
 	Hold bool
 }
@@ -94,7 +97,11 @@ func read(s readerSpec) []latency {
 	if s.Every > 0 {
 		samples := make([][]time.Duration, len(s.Files))
 		for tick := range s.Reads {
-			time.Sleep(s.Every)
+			pause := s.Every
+			if s.Unsteady {
+				pause = pause/2 + rand.N(pause)
+			}
+			time.Sleep(pause)
 			// The first read after a pause pays for caches gone cold: each file in turn.
 			for k := range s.Files {
 				i := (tick + k) % len(s.Files)
