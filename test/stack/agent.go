@@ -58,7 +58,7 @@ func (s *Stack) StartAgentWith(ctx context.Context, sections string) error {
 		}
 		s.metrics = address
 	}
-	err := writeTemplate(s.path("truesize.yaml"), agentConfig+sections, map[string]string{
+	err := writeTemplate(s.path("truesize.yaml"), agentConfig+sections, map[string]any{
 		"Dir": s.Dir, "Metrics": s.metrics, "NRISocket": s.NRISocket(),
 		"Viewd": filepath.Join(s.opts.Repo, "bin", "truesize-viewd"),
 	})

@@ -29,9 +29,13 @@ func (s *Stack) NRISocket() string { return s.path("nri.sock") }
 // startContainerd makes the images if need be, configures containerd, starts
 // it and loads them.
 func (s *Stack) startContainerd(ctx context.Context) error {
-	images, err := image.Ensure(ctx, filepath.Join(s.opts.Repo, "run", "images"), s.opts.Progress)
-	if err != nil {
-		return err
+	images := s.opts.Images
+	if len(images) == 0 {
+		set, err := image.Ensure(ctx, filepath.Join(s.opts.Repo, "run", "images"), s.opts.Progress)
+		if err != nil {
+			return err
+		}
+		images = []string{set.Small, set.Debian}
 	}
 	s.opts.Progress("starting a private containerd in " + s.Dir)
 	s.snapshots = snapshotter(s.Dir)
@@ -42,7 +46,7 @@ func (s *Stack) startContainerd(ctx context.Context) error {
 		return err
 	}
 	s.opts.Progress("loading the images")
-	for _, path := range []string{images.Small, images.Debian} {
+	for _, path := range images {
 		if err := s.LoadImage(ctx, path); err != nil {
 			return err
 		}
@@ -73,10 +77,10 @@ func (s *Stack) StartContainerd(ctx context.Context) error {
 
 // configure writes the configuration of containerd, CNI and crictl.
 func (s *Stack) configure() error {
-	values := map[string]string{
+	values := map[string]any{
 		"Dir": s.Dir, "Tools": s.Program(""), "Snapshotter": s.snapshots, "Pause": image.Pause,
 		"Socket": s.Socket(), "NRISocket": s.NRISocket(),
-		"Network": networkOf(s.ID), "Bridge": bridgeOf(s.ID),
+		"Network": networkOf(s.ID), "Bridge": bridgeOf(s.ID), "AppArmor": s.opts.AppArmor,
 	}
 	files := map[string]string{
 		"containerd.toml":     containerdConfig,
@@ -94,7 +98,7 @@ func (s *Stack) configure() error {
 	return nil
 }
 
-func writeTemplate(path, text string, values map[string]string) error {
+func writeTemplate(path, text string, values map[string]any) error {
 	t, err := template.New(filepath.Base(path)).Option("missingkey=error").Parse(text)
 	if err != nil {
 		return fmt.Errorf("template of %s: %w", path, err)

@@ -32,6 +32,11 @@ type Options struct {
 	// Repo is the repository's root; programs are taken from its bin/ and
 	// bin/tools/, and images are cached in its run/images.
 	Repo string
+	// Images are archives to load in place of those of run/images.
+	Images []string
+	// AppArmor has containerd confine containers by its default profile, where
+	// the kernel has AppArmor and the node apparmor_parser.
+	AppArmor bool
 	// Progress is called with a line for each step. Nil is silence.
 	Progress func(string)
 }
