@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/vishvananda/netlink"
@@ -112,8 +113,8 @@ func vethNames(k state.Key) (host, pod string) {
 }
 
 // nodeAddresses are the addresses by which the pod is to reach the node: the
-// configured ones, else for each family the lower link's, else those of the
-// link with the default route.
+// configured ones, else for each family the lower link's, else the master's
+// below a VLAN, else those of the link with the default route.
 func (a *adding) nodeAddresses() ([]netip.Addr, error) {
 	if len(a.conf.hostAddrs) > 0 {
 		return a.conf.hostAddrs, nil
@@ -123,25 +124,32 @@ func (a *adding) nodeAddresses() ([]netip.Addr, error) {
 		return nil, asCNI("read the node's addresses", err)
 	}
 	found := all[a.low.Attrs().Index]
-	for _, v4 := range []bool{true, false} {
-		if hasFamily(found, v4) {
-			continue
-		}
-		name, err := defaultRouteLink(a.host)
-		if err != nil {
-			continue // the family is not the node's
-		}
-		l, err := a.host.ByName(name)
-		if err != nil {
-			continue
-		}
-		for _, ip := range all[l.Attrs().Index] {
-			if ip.Is4() == v4 {
-				found = append(found, ip)
-			}
+	if a.conf.VLAN != 0 {
+		found = withMissing(found, all[a.low.Attrs().ParentIndex])
+	}
+	if hasFamily(found, true) && hasFamily(found, false) {
+		return found, nil
+	}
+	name, err := defaultRouteLink(a.host)
+	if err != nil {
+		return found, nil // there is none: the family is not the node's
+	}
+	l, err := a.host.ByName(name)
+	if err != nil {
+		return found, nil
+	}
+	return withMissing(found, all[l.Attrs().Index]), nil
+}
+
+// withMissing returns list with those of more whose family it has none of.
+func withMissing(list, more []netip.Addr) []netip.Addr {
+	all := slices.Clone(list)
+	for _, a := range more {
+		if !hasFamily(list, a.Is4()) {
+			all = append(all, a)
 		}
 	}
-	return found, nil
+	return all
 }
 
 func hasFamily(list []netip.Addr, v4 bool) bool {
