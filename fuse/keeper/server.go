@@ -42,18 +42,27 @@ func Inherit(adopt []string, stderr io.Writer, log *slog.Logger) (*Link, error) 
 // Ready tells the keeper that this server can serve, and waits to be told to.
 // It returns an error when it is not wanted any more.
 func (l *Link) Ready() error {
-	if err := sendLine(l.keeper, "ready "+version.Get().Version); err != nil {
-		return fmt.Errorf("tell the keeper: %w", err)
-	}
 	buf := make([]byte, 16)
-	n, err := recvLine(int(l.keeper.Fd()), buf)
-	if err == nil && n == 0 {
+	n, err := 0, sendLine(l.keeper, "ready "+version.Get().Version)
+	if err == nil {
+		n, err = recvLine(int(l.keeper.Fd()), buf)
+	}
+	if keeperGone(n, err) {
 		return l.orphaned()
 	}
-	if err != nil || strings.TrimSpace(string(buf[:n])) != "go" {
-		return fmt.Errorf("the keeper does not want this server (%q, %v)", buf[:n], err)
+	if err != nil {
+		return fmt.Errorf("talk to the keeper: %w", err)
+	}
+	if line := strings.TrimSpace(string(buf[:n])); line != "go" {
+		return fmt.Errorf("the keeper does not want this server: %q", line)
 	}
 	return nil
+}
+
+// keeperGone tells from the link that the keeper has ended: before this server
+// was ready, before it read that it is, or after.
+func keeperGone(n int, err error) bool {
+	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || err == nil && n == 0
 }
 
 // orphaned is called when the keeper has died before it told this server to
