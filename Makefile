@@ -1,6 +1,6 @@
 # The commands of the repository; README.md and docs/development.md say what
 # each does.
-.PHONY: ready build test unit integration soak e2e lint image run up down bench deps tools images clean
+.PHONY: ready build test unit integration guest soak e2e lint image run up down bench deps tools images clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
@@ -58,14 +58,14 @@ down:
 	@go build -o bin/dev ./test/dev
 	@exec bin/dev down
 
-test: unit integration
+test: unit integration guest
 
 # -race needs cgo; fuzz seeds run as tests. What some tests would make
 # themselves is made beforehand, with its progress shown.
 unit: ready
 	@echo "== unit tests"
 	go vet ./...
-	go test -race $$(go list ./... | grep -vE '/test/(integration|lint|runtimes)$$')
+	go test -race $$(go list ./... | grep -vE '/test/(guest|integration|lint|runtimes)$$')
 
 # TESTS is a pattern of tests' names.
 TESTS := .
@@ -73,6 +73,11 @@ integration: ready
 	@echo "== integration tests"
 	@test/deps.sh test/runtimes/packages.txt
 	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/runtimes
+
+# Tests in emulated machines with Debian's kernel 6.1.
+guest: ready
+	@echo "== tests on kernel 6.1"
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
 
 # The fault matrix with the counts of docs/reliability.md, which takes about
 # half an hour. The lines with FIGURES are the table's.

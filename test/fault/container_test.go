@@ -78,7 +78,10 @@ func TestContainersNotice(t *testing.T) {
 		rs = append(rs, startReaders(t, n.run(c), 2, time.Millisecond, c.targets()))
 	}
 	for range scaled(5, 50) {
-		n.kill(n.server(), syscall.SIGKILL)
+		server := n.server()
+		n.kill(server, syscall.SIGKILL)
+		// Where nothing is left of the server is another fault: TestAllKilled.
+		n.await("another server", func() bool { pid := n.status().ServerPID; return pid != 0 && pid != server })
 		time.Sleep(between())
 		n.kill(n.status().KeeperPID, syscall.SIGKILL)
 		n.answers()

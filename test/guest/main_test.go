@@ -57,15 +57,17 @@ func programs(t *testing.T, names ...string) []File {
 	return files
 }
 
-// products returns programs of bin/, at their places in the repository.
+// products returns programs of bin/, at their places in the repository, with
+// their libraries.
 func products(t *testing.T, names ...string) (files []File) {
 	t.Helper()
 	for _, name := range names {
 		path := filepath.Join("bin", name)
-		if _, err := os.Stat(filepath.Join(repo, path)); err != nil {
+		libs, err := Libraries(filepath.Join(repo, path))
+		if err != nil {
 			t.Fatalf("%v: run make ready", err)
 		}
-		files = append(files, File{Host: filepath.Join(repo, path), Guest: filepath.Join(guestRepo, path)})
+		files = append(append(files, File{Host: filepath.Join(repo, path), Guest: filepath.Join(guestRepo, path)}), libs...)
 	}
 	return files
 }

@@ -42,7 +42,9 @@ func runTests(m *testing.M) (code int, err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	if node, err = stack.Start(ctx, stack.Options{Repo: repo, Progress: progress()}); err != nil {
+	opts := stack.Options{Repo: repo, Progress: progress(), AppArmor: inGuest()}
+	opts.Images = filepath.SplitList(os.Getenv("TRUESIZE_IMAGES"))
+	if node, err = stack.Start(ctx, opts); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, node.Stop()) }()
@@ -59,6 +61,18 @@ func runTests(m *testing.M) (code int, err error) {
 		return code, nil
 	case <-ctx.Done():
 		return 1, errors.New("interrupted")
+	}
+}
+
+// inGuest says whether this is a machine of test/guest, whose kernel has what
+// the node's need not have, and which a test may change as it likes.
+func inGuest() bool { return os.Getenv("TRUESIZE_GUEST") != "" }
+
+// needGuest skips a test that runs in such a machine only.
+func needGuest(t *testing.T) {
+	t.Helper()
+	if !inGuest() {
+		t.Skip("make guest runs this test, in a machine with a kernel for it")
 	}
 }
 
