@@ -77,6 +77,7 @@ integration: ready
 # Tests in emulated machines with Debian's kernel 6.1.
 guest: ready
 	@echo "== tests on kernel 6.1"
+	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
 
 # The fault matrix with the counts of docs/reliability.md, which takes about

@@ -85,7 +85,7 @@ func runTests(t *testing.T, m *Machine, pkg string, tests ...string) Result {
 	}
 	m.Dir = filepath.Join(guestRepo, pkg)
 	m.Files = append(m.Files, File{Host: program, Guest: filepath.Join(m.Dir, "tests")})
-	m.Command = []string{filepath.Join(m.Dir, "tests"), "-test.v", "-test.run", "^(" + strings.Join(tests, "|") + ")$"}
+	m.Command = []string{filepath.Join(m.Dir, "tests"), "-test.v", "-test.timeout", "8m", "-test.run", "^(" + strings.Join(tests, "|") + ")$"}
 	// A test must not skip what it misses; TRUESIZE_GUEST tells one that
 	// depends on the kernel that this kernel has what it needs.
 	m.Env = append(m.Env, "CI=true", "TRUESIZE_GUEST=1", "TMPDIR=/tmp")
