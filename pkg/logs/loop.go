@@ -61,6 +61,7 @@ type loop struct {
 	saved        time.Time
 	saveFailures int
 	nextScan     time.Time
+	nextRoots    time.Time // when a root is looked for that is not there
 	nextTick     time.Time
 	nextDeleted  time.Time
 	totals       totals
@@ -102,6 +103,7 @@ func (l *loop) run(ctx context.Context, stopped func(), drained <-chan struct{})
 	l.firstScan = false
 	l.forgetRest()
 	l.nextScan = l.now.Add(time.Duration(l.cfg.ScanInterval))
+	l.lookForRoots()
 	for ctx.Err() == nil {
 		l.now = time.Now()
 		l.work()
@@ -134,6 +136,9 @@ func (l *loop) work() {
 	if !l.now.Before(l.nextScan) {
 		l.scan(true)
 		l.nextScan = l.now.Add(l.scanInterval())
+		l.lookForRoots()
+	} else if !l.nextRoots.IsZero() && !l.now.Before(l.nextRoots) {
+		l.lookForRoots()
 	}
 	if !l.now.Before(l.nextTick) {
 		l.nextTick = l.now.Add(pollInterval)
@@ -157,7 +162,7 @@ func (l *loop) work() {
 // scanInterval is how long until all directories are looked at again.
 func (l *loop) scanInterval() time.Duration {
 	if l.watcher == nil || l.watchFailed {
-		return min(200*time.Millisecond, time.Duration(l.cfg.ScanInterval))
+		return min(hintless, time.Duration(l.cfg.ScanInterval))
 	}
 	return time.Duration(l.cfg.ScanInterval)
 }
@@ -275,6 +280,9 @@ func (l *loop) wait(ctx context.Context) {
 		if t.Before(next) {
 			next = t
 		}
+	}
+	if !l.nextRoots.IsZero() {
+		sooner(l.nextRoots)
 	}
 	if len(l.polled) > 0 {
 		sooner(l.nextTick)

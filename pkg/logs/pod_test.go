@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/truesize/truesize/pkg/logs/quantity"
 	"github.com/truesize/truesize/pkg/logs/record"
 )
 
@@ -292,5 +293,27 @@ func TestConfigValidate(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q in %v", want, err)
 		}
+	}
+}
+
+// A root that is not there at the start, or goes and comes again, is found
+// without the scan: a node's log directory is made with its first pod.
+func TestRootComesLate(t *testing.T) {
+	for kind, name := range map[string]string{"pods": appLog, "files": "app.log"} {
+		t.Run(kind, func(t *testing.T) {
+			r := newRig(t, kind)
+			r.cfg.ScanInterval = quantity.Duration(time.Hour)
+			r.ok(os.RemoveAll(r.root))
+			r.start()
+			r.status() // it has looked
+			r.write(name, cri("first"))
+			r.want("first")
+			time.Sleep(3 * hintless) // it relies on hints by now
+			r.ok(os.RemoveAll(r.root))
+			r.until("all is given back", func() bool { return r.status().OpenFiles == 0 })
+			r.write(name, cri("second"))
+			r.want("first", "second")
+			r.noLoss()
+		})
 	}
 }

@@ -23,6 +23,8 @@ const (
 	// racyTime is for how long after a change a directory's time of change
 	// cannot tell of another one: the coarsest clock a file system has.
 	racyTime = 2 * time.Second
+	// hintless is how often what the kernel gives no hints of is looked at.
+	hintless = 200 * time.Millisecond
 )
 
 // A root is a source's directory with its tree.
@@ -108,19 +110,19 @@ func (l *loop) watch(d *dir) {
 // scan looks at every directory. With all, also at those that seem unchanged.
 func (l *loop) scan(all bool) {
 	for _, r := range l.roots {
-		if len(r.real) == 0 {
-			if r.real = realRoots(append([]string{r.path}, r.links...)); len(r.real) == 0 {
-				continue
-			}
-		}
-		if len(r.inner) == 0 && len(r.logs) == 0 {
-			l.newDir(r, r.path, "", 0)
-		}
 		l.scanRoot(r, all)
 	}
 }
 
 func (l *loop) scanRoot(r *root, all bool) {
+	if len(r.real) == 0 {
+		if r.real = realRoots(append([]string{r.path}, r.links...)); len(r.real) == 0 {
+			return
+		}
+	}
+	if len(r.inner) == 0 && len(r.logs) == 0 {
+		l.newDir(r, r.path, "", 0)
+	}
 	// A directory that is found while the tree is looked at is looked at as
 	// well: a pod, then its containers.
 	for again := true; again; {
@@ -133,6 +135,34 @@ func (l *loop) scanRoot(r *root, all bool) {
 	}
 	for _, d := range r.logs {
 		l.look(d, all)
+	}
+}
+
+// unhinted says whether a root is not there, or was not when it was last looked
+// at: then the kernel tells nothing of what comes below it.
+func (l *loop) unhinted(r *root) bool {
+	if d := r.inner[r.path]; d != nil {
+		return d.wd == 0
+	}
+	d := r.logs[r.path]
+	return d == nil || d.wd == 0 && !d.excluded
+}
+
+// lookForRoots looks for roots that were not there, as a node's log directory
+// before its first pod, and sets nextRoots: zero when they are all there.
+func (l *loop) lookForRoots() {
+	l.nextRoots = time.Time{}
+	if l.watcher == nil || l.watchFailed {
+		return // everything is looked at as often as that
+	}
+	for _, r := range l.roots {
+		if !l.unhinted(r) {
+			continue
+		}
+		l.nextRoots = l.now.Add(hintless)
+		if _, err := os.Lstat(r.path); err == nil {
+			l.scanRoot(r, false)
+		}
 	}
 }
 
@@ -265,6 +295,9 @@ func inodeOf(st os.FileInfo) inode {
 // vanished deals with a directory that is no more.
 func (l *loop) vanished(d *dir) {
 	l.unwatchDir(d)
+	if d.depth == 0 {
+		l.nextRoots = l.now.Add(hintless)
+	}
 	if d.depth < d.kind.Depth() {
 		if d.depth > 0 {
 			delete(d.root.inner, d.path)
