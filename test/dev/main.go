@@ -20,7 +20,8 @@ import (
 )
 
 const usage = `usage: dev <command>, in the repository's root
-  run     start the stack with two containers, compare them, take it down
+  run     start the stack with two containers, compare them, show their logs
+          arriving in Kafka, take it down
   up      start the stack and leave it running; run/dev.env describes it
   down    stop the stack that up started
   images  make the containers' images
@@ -83,13 +84,14 @@ func (d *dev) progress(step string) {
 	fmt.Fprintf(d.out, "%5.1fs  %s\n", time.Since(d.begin).Seconds(), step)
 }
 
-// start starts a stack with the agent.
-func (d *dev) start(ctx context.Context) (*stack.Stack, error) {
+// start starts a stack with the agent. Sections returns what is added to the
+// agent's configuration.
+func (d *dev) start(ctx context.Context, sections func(*stack.Stack) string) (*stack.Stack, error) {
 	s, err := stack.Start(ctx, stack.Options{Repo: d.repo, Progress: d.progress})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.StartAgent(ctx); err != nil {
+	if err := s.StartAgentWith(ctx, sections(s)); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil

@@ -14,7 +14,8 @@ import (
 )
 
 // run is make run: the stack, two containers of the same limits, one of them
-// with Truesize, and what programs in them say of their size.
+// with Truesize, what programs in them say of their size, and what they print
+// as it arrives in Kafka.
 func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 	if err := dieWithParent(); err != nil {
 		return fmt.Errorf("watch the parent: %w", err)
@@ -27,7 +28,12 @@ func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 			cancel(errHangup)
 		}()
 	}
-	s, err := d.start(ctx)
+	kafka, err := newKafka()
+	if err != nil {
+		return err
+	}
+	defer kafka.Close()
+	s, err := d.start(ctx, kafka.section)
 	if err != nil {
 		return err
 	}
@@ -55,6 +61,9 @@ func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 	if err := t.err(); err != nil {
 		return err
 	}
+	if err := d.arrivals(ctx, kafka); err != nil {
+		return err
+	}
 	if !isTerminal(stdin) {
 		return nil
 	}
@@ -66,8 +75,8 @@ func (d *dev) run(ctx context.Context, stdin *os.File) (err error) {
 // comparison.
 func debian(name string, annotations map[string]string) stack.Spec {
 	return stack.Spec{
-		Name: name, Image: image.Debian, Annotations: annotations,
-		CPUMilli: 1000, Memory: 256 << 20,
+		Name: name, Image: image.Debian, Annotations: annotations, Labels: map[string]string{"app": "shop"},
+		CPUMilli: 1000, Memory: 256 << 20, Command: []string{"sh", "-c", chatter},
 	}
 }
 

@@ -18,7 +18,7 @@ func (d *dev) up(ctx context.Context) (err error) {
 	} else if stopped > 0 {
 		d.progress("the stack that was up has been stopped first")
 	}
-	s, err := d.start(ctx)
+	s, err := d.start(ctx, func(*stack.Stack) string { return "" })
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,13 +26,14 @@ func dev(t *testing.T, command string) *exec.Cmd {
 	return cmd
 }
 
-// TestMakeRun checks the table of make run.
+// TestMakeRun checks the table of make run, and the records behind it.
 func TestMakeRun(t *testing.T) {
 	out, err := dev(t, "run").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+	checkArrivals(t, string(out))
 	cells := map[string][]string{}
 	for line := range strings.Lines(string(out)) {
 		if row := strings.Split(strings.Trim(line, "|\n"), "|"); len(row) == 4 {
@@ -60,6 +63,35 @@ func TestMakeRun(t *testing.T) {
 	}
 	if got := cells["nproc"]; len(got) != 3 || got[0] != nodeCPUs {
 		t.Errorf("nproc: got %q", got)
+	}
+}
+
+// checkArrivals checks that what both containers print has come out of the
+// broker, in the default format and, for each stream, in order.
+func checkArrivals(t *testing.T, output string) {
+	t.Helper()
+	got := map[string][]string{}
+	for _, m := range regexp.MustCompile(`(?m)^logs/\d+@\d+ (\S+) (\{.*\})$`).FindAllStringSubmatch(output, -1) {
+		var r struct{ App, Pod, Container, Stream, Level, Message string }
+		if err := json.Unmarshal([]byte(m[2]), &r); err != nil {
+			t.Errorf("record %s: %v", m[2], err)
+		}
+		if want := "default/" + r.Pod + "/" + r.Container; m[1] != want || r.App != "shop" {
+			t.Errorf("key %s, want %s; app %s, want shop", m[1], want, r.App)
+		}
+		got[r.Pod+" "+r.Stream] = append(got[r.Pod+" "+r.Stream], r.Level+": "+r.Message)
+	}
+	for pod, cpus := range map[string]string{"plain": hostSh(t, "nproc"), "sized": "1"} {
+		stdout := []string{
+			"info: INFO starting, nproc says " + cpus,
+			`warn: {"level":"warn","msg":"no configuration, defaults are used"}`,
+		}
+		if !slices.Equal(got[pod+" stdout"], stdout) {
+			t.Errorf("stdout of %s: got %q, want %q", pod, got[pod+" stdout"], stdout)
+		}
+		if want := []string{": cannot reach the database"}; !slices.Equal(got[pod+" stderr"], want) {
+			t.Errorf("stderr of %s: got %q, want %q", pod, got[pod+" stderr"], want)
+		}
 	}
 }
 

@@ -17,11 +17,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"sigs.k8s.io/yaml"
 
 	"github.com/truesize/truesize/pkg/logs"
+	"github.com/truesize/truesize/test/broker"
 )
 
 func main() {
@@ -56,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if *try {
-		stop, err := tryBroker(ctx, &cfg, stdout)
+		stop, err := tryBroker(ctx, &cfg, stdout, stderr)
 		if err != nil {
 			return err
 		}
@@ -76,27 +75,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // tryBroker starts a broker, points cfg at it, and prints what arrives.
-func tryBroker(ctx context.Context, cfg *logs.Config, stdout io.Writer) (stop func(), err error) {
+func tryBroker(ctx context.Context, cfg *logs.Config, stdout, stderr io.Writer) (stop func(), err error) {
 	topic := cfg.Topics.Default
 	if topic == "" {
 		topic = "logs"
 	}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topic), kfake.AllowAutoTopicCreation())
+	b, err := broker.Start(topic)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Sink, cfg.Kafka.Brokers, cfg.Kafka.AutoCreateTopics = "kafka", cluster.ListenAddrs(), true
-	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeRegex(), kgo.ConsumeTopics(".*"))
-	if err != nil {
-		cluster.Close()
-		return nil, err
-	}
+	cfg.Sink, cfg.Kafka.Brokers, cfg.Kafka.AutoCreateTopics = "kafka", b.Addrs(), true
 	go func() {
-		for ctx.Err() == nil {
-			cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
-				fmt.Fprintf(stdout, "%s/%d@%d %s %s\n", r.Topic, r.Partition, r.Offset, r.Key, r.Value)
-			})
+		if err := b.Print(ctx, stdout, 0); ctx.Err() == nil {
+			fmt.Fprintln(stderr, "logsd:", err)
 		}
 	}()
-	return func() { cl.Close(); cluster.Close() }, nil
+	return b.Close, nil
 }
