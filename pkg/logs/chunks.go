@@ -1,13 +1,16 @@
 package logs
 
 import (
+	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/truesize/truesize/pkg/logs/sink"
 )
 
 // newEntry starts a chunk of records of a file.
 func (l *loop) newEntry(c *chain, num uint64) *entry {
+	l.unrested = true
 	e := &entry{chain: c, file: num}
 	for _, f := range c.files {
 		if f.num == num {
@@ -56,4 +59,38 @@ func (l *loop) recycle(e *entry) {
 	l.buffered -= e.cost
 	l.keep(e.chunk.Buf, e.chunk.Records)
 	e.chunk.Buf, e.chunk.Records = nil, nil
+}
+
+const (
+	// restAfter is how long nothing must have come before memory is given
+	// back, restEvery how often that is done at most.
+	restAfter = 5 * time.Second
+	restEvery = time.Minute
+)
+
+// rest gives memory back when there is nothing to do: a node's logs are quiet
+// for most of the time, and what a burst has left is better used by others.
+// The runtime by itself would wait for its next collection, which comes with
+// the next burst or after minutes. It returns when to call it again.
+func (l *loop) rest() (next time.Time, ok bool) {
+	if l.buffered > 0 || len(l.active)+len(l.polled) > 0 {
+		l.quietSince = time.Time{}
+		return next, false
+	}
+	l.bufs, l.recs = nil, nil
+	if l.quietSince.IsZero() {
+		l.quietSince = l.now
+	}
+	if !l.unrested {
+		return next, false
+	}
+	if next = l.quietSince.Add(restAfter); next.Before(l.rested.Add(restEvery)) {
+		next = l.rested.Add(restEvery)
+	}
+	if l.now.Before(next) {
+		return next, true
+	}
+	l.unrested, l.rested = false, l.now
+	debug.FreeOSMemory()
+	return next, false
 }

@@ -54,6 +54,10 @@ type loop struct {
 	held      int64 // memory of lines that wait for their end
 	budget    int64
 
+	unrested   bool // memory was used since it was given back
+	quietSince time.Time
+	rested     time.Time
+
 	acks acks
 	asks chan func()
 
@@ -300,8 +304,8 @@ func (l *loop) wait(ctx context.Context) {
 	if l.watcher != nil {
 		events = l.watcher.events
 	}
-	if l.buffered == 0 && len(l.active)+len(l.polled) == 0 {
-		l.bufs, l.recs = nil, nil // quiet: the memory is better used elsewhere
+	if at, ok := l.rest(); ok {
+		sooner(at)
 	}
 	timer := time.NewTimer(max(next.Sub(l.now), time.Millisecond))
 	defer timer.Stop()

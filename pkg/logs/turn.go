@@ -3,7 +3,6 @@ package logs
 import (
 	"errors"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -293,11 +292,14 @@ func (l *loop) topic(namespace, annotation string) string {
 	return l.cfg.Topics.Default
 }
 
-// topicName is what Kafka takes as a topic's name.
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+// topicName says whether Kafka takes t as a topic's name.
+func topicName(t string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return len(t) > 0 && len(t) <= 249 && strings.Trim(t, letters) == "" && t != "." && t != ".."
+}
 
 func (l *loop) topicAllowed(t string) bool {
-	if l.cfg.Topics.Annotation == "-" || !topicName.MatchString(t) || t == "." || t == ".." {
+	if l.cfg.Topics.Annotation == "-" || !topicName(t) {
 		return false
 	}
 	return l.topicRule == nil || l.topicRule.FindString(t) == t

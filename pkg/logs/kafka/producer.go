@@ -26,6 +26,9 @@ const (
 	lingerDefault = 20 * time.Millisecond
 	// backoffMax bounds the pause before a batch is sent again.
 	backoffMax = 2 * time.Second
+	// restAfter is how long nothing must have come before buffers are dropped:
+	// sooner than the reader gives memory back to the system.
+	restAfter = 3 * time.Second
 )
 
 // A Producer is a [sink.Sink] that writes to Kafka.
@@ -57,6 +60,7 @@ type Producer struct {
 	buffers          [][]byte
 	senders          sync.WaitGroup
 	closed           bool // no more senders may start
+	idleSince        time.Time
 }
 
 // New returns a producer that holds at most about budget bytes of records, and
@@ -207,7 +211,21 @@ func (p *Producer) dispatch(ctx context.Context, drain bool) (next time.Time, id
 		p.inflight[leader]++
 		p.start(func() { p.send(ctx, leader, parts) })
 	}
+	p.rest(now)
 	return next, p.pending == 0
+}
+
+// rest drops the buffers of batches when there was nothing to send for a while:
+// they are megabytes. The mutex is held.
+func (p *Producer) rest(now time.Time) {
+	switch {
+	case p.pending > 0:
+		p.idleSince = time.Time{}
+	case p.idleSince.IsZero():
+		p.idleSince = now
+	case now.Sub(p.idleSince) > restAfter:
+		p.encoders, p.buffers = nil, nil
+	}
 }
 
 // gather chooses what to send now, for each broker.

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 )
 
+// rsyslogd is Debian's, which is not on everybody's path.
+const rsyslogd = "/usr/sbin/rsyslogd"
+
 // forwarder starts one of the forwarders.
 func (b *bench) forwarder(name, dir, addr, pods string) (*proc, error) {
 	conf := filepath.Join(dir, name+".conf")
@@ -27,7 +30,7 @@ func (b *bench) forwarder(name, dir, addr, pods string) (*proc, error) {
 		if err := write(rsyslogConfig, dir, pods, addr, b.compression); err != nil {
 			return nil, err
 		}
-		return start(dir, "/usr/sbin/rsyslogd", "-n", "-i", filepath.Join(dir, "pid"), "-f", conf)
+		return start(dir, rsyslogd, "-n", "-i", filepath.Join(dir, "pid"), "-f", conf)
 	}
 	return nil, fmt.Errorf("no forwarder %q", name)
 }
