@@ -414,3 +414,30 @@ func TestNoLeader(t *testing.T) {
 	}
 	h.wait()
 }
+
+// The buffers of batches are dropped when nothing was sent for a while, and
+// not before.
+func TestBuffersAreDropped(t *testing.T) {
+	h := start(t, nil, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	h.produce("t", 1, 1, 10)
+	h.wait()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
+	if len(h.p.encoders) == 0 {
+		t.Fatal("nothing is kept for the next batch")
+	}
+	now := time.Now().Add(time.Hour) // none of Run's
+	h.p.idleSince = now
+	if h.p.rest(now.Add(restAfter)); len(h.p.encoders) == 0 {
+		t.Error("dropped too soon")
+	}
+	h.p.pending = 1
+	if h.p.rest(now.Add(10 * restAfter)); len(h.p.encoders) == 0 || !h.p.idleSince.IsZero() {
+		t.Error("dropped while something is on its way")
+	}
+	h.p.pending = 0
+	h.p.rest(now)
+	if h.p.rest(now.Add(2 * restAfter)); h.p.encoders != nil || h.p.buffers != nil {
+		t.Error("kept")
+	}
+}
