@@ -48,6 +48,8 @@ type Component struct {
 	loop *loop
 	sink sink.Sink
 	opts Options
+	// hints asks the kernel for hints of changes: newWatcher.
+	hints func() (*watcher, error)
 }
 
 // New checks a configuration and returns a component that is ready to Run.
@@ -76,7 +78,7 @@ func New(cfg Config, opts Options) (*Component, error) {
 	}
 	l := newLoop(cfg, opts, out, budget)
 	l.store = store
-	return &Component{loop: l, sink: out, opts: opts}, nil
+	return &Component{loop: l, sink: out, opts: opts, hints: newWatcher}, nil
 }
 
 // newLoop returns a loop for a valid configuration with its defaults.
@@ -122,7 +124,7 @@ func (c *Component) Run(ctx context.Context) error {
 	if err := l.restore(); err != nil {
 		return err
 	}
-	w, err := newWatcher()
+	w, err := c.hints()
 	if err != nil {
 		l.log.Warn("logs: no hints of changes from the kernel, directories are looked at every 200 ms", "error", err)
 	} else {

@@ -256,8 +256,11 @@ func TestCheckpointDiskFull(t *testing.T) {
 	r.write(appLog, cri(numbers(10, 20)...))
 	r.want(numbers(0, 20)...)
 	r.until("the failure is counted", func() bool { return r.status().CheckpointErrors > 0 })
+	if s := r.status(); s.PendingSince.IsZero() || s.PendingSince.Before(s.CheckpointAt) {
+		t.Errorf("progress waits since %v, and was last written at %v", s.PendingSince, s.CheckpointAt)
+	}
 	r.ok(os.Remove(r.state + "/ballast"))
-	r.until("it is written again", func() bool { return !r.status().CheckpointPending })
+	r.until("it is written again", func() bool { return r.status().PendingSince.IsZero() })
 	r.stop()
 	r.start()
 	r.write(appLog, cri(numbers(20, 21)...))

@@ -106,7 +106,7 @@ func (l *loop) run(ctx context.Context, stopped func(), drained <-chan struct{})
 	l.scan(true)
 	l.firstScan = false
 	l.forgetRest()
-	l.nextScan = l.now.Add(time.Duration(l.cfg.ScanInterval))
+	l.nextScan = l.now.Add(l.scanInterval())
 	l.lookForRoots()
 	for ctx.Err() == nil {
 		l.now = time.Now()
@@ -243,7 +243,7 @@ func (l *loop) hush(c *chain) bool {
 		l.unwatch(c)
 		wd, err := l.watcher.once(f.osFile())
 		if err != nil {
-			l.watchFailed = true
+			l.unwatched()
 			return false
 		}
 		c.quietWD, c.quietFile = wd, f

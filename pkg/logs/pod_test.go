@@ -317,3 +317,22 @@ func TestRootComesLate(t *testing.T) {
 		})
 	}
 }
+
+// Where the kernel gives no hints (its limits are reached), looking finds new
+// files, new lines of quiet ones, and rotated ones all the same.
+func TestWithoutHints(t *testing.T) {
+	r := newRig(t, "pods")
+	r.deaf = true
+	r.cfg.ScanInterval = quantity.Duration(time.Hour) // it is 200 ms then
+	r.start()
+	r.status() // it has looked
+	r.write(appLog, cri("first"))
+	r.want("first")
+	time.Sleep((quietPolls + 4) * pollInterval) // now the kernel would be asked
+	r.write(appLog, cri("second"))
+	r.want("first", "second")
+	r.ok(os.Rename(r.path(appLog), r.path(appLog+".20240501-100000")))
+	r.write(appLog, cri("third"))
+	r.want("first", "second", "third")
+	r.noLoss()
+}

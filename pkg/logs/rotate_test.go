@@ -241,6 +241,23 @@ func TestDeletedBound(t *testing.T) {
 	}
 }
 
+// One that is deleted for longer than the bound is given up as well.
+func TestDeletedAge(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.Deleted.MaxAge = quantity.Duration(time.Millisecond)
+	r.start()
+	r.out.hold(true)
+	text := cri(numbers(0, 100)...)
+	r.write("ns_a_1/app/0.log", text)
+	r.until("it is open", func() bool { return r.status().OpenFiles == 1 })
+	r.ok(os.RemoveAll(r.path("ns_a_1")))
+	want := Loss{Events: 1, Bytes: int64(len(text)), Lines: 100}
+	r.until("it is given up", func() bool { return r.status().Lost[lossDeleted] == want })
+	r.out.hold(false)
+	r.write("ns_b_2/app/0.log", cri("later"))
+	r.want("later")
+}
+
 // A file that the checkpoint knows, and of which not all was read, is gone
 // after a restart: counted.
 func TestGoneWhileDown(t *testing.T) {
@@ -290,6 +307,25 @@ func TestCopyTruncate(t *testing.T) {
 			r.noLoss()
 		})
 	}
+}
+
+// copytruncate while the reader is away: what was not read is in the copy.
+func TestCopyTruncateWhileDown(t *testing.T) {
+	r := newRig(t, "docker")
+	const name = "0123/0123-json.log"
+	r.start()
+	r.write(name, dockerLines(numbers(0, 10)...))
+	r.want(numbers(0, 10)...)
+	r.settled()
+	r.stop()
+	r.write(name, dockerLines(numbers(10, 20)...))
+	copyFile(t, r.path(name), r.path(name+".1"), 0)
+	r.ok(os.Truncate(r.path(name), 0))
+	r.write(name, dockerLines(numbers(20, 40)...))
+	r.start()
+	r.want(numbers(0, 40)...)
+	r.settled()
+	r.noLoss()
 }
 
 func dockerLines(texts ...string) string {

@@ -11,6 +11,9 @@ import (
 // saveIfDue writes a checkpoint when something changed and the last is old
 // enough.
 func (l *loop) saveIfDue(now bool) {
+	if l.changed && l.totals.pendingSince.IsZero() {
+		l.totals.pendingSince = l.now
+	}
 	if l.changed && (now || l.now.Sub(l.saved) >= time.Duration(l.cfg.Checkpoint)) {
 		if err := l.save(); err != nil {
 			if l.saveFailures++; l.saveFailures&(l.saveFailures-1) == 0 {
@@ -29,7 +32,7 @@ func (l *loop) save() error {
 		l.totals.checkpointErrors++
 		return err
 	}
-	l.totals.checkpointAt = l.now
+	l.totals.checkpointAt, l.totals.pendingSince = l.now, time.Time{}
 	l.changed = false
 	return nil
 }

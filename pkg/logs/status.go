@@ -29,7 +29,10 @@ type Status struct {
 	// CheckpointAt is when progress was last written, zero when it never was.
 	// Without progress nothing is written; CheckpointPending says that there
 	// is some.
-	CheckpointAt      time.Time `json:"checkpointAt"`
+	CheckpointAt time.Time `json:"checkpointAt"`
+	// PendingSince is since when there is progress to write, zero when there
+	// is none.
+	PendingSince      time.Time `json:"pendingSince"`
 	CheckpointPending bool      `json:"checkpointPending"`
 	CheckpointErrors  uint64    `json:"checkpointErrors"`
 	// CheckpointDamaged says that the checkpoint found at the start could not
@@ -103,6 +106,7 @@ type totals struct {
 	deletedFiles     int
 	deletedBytes     int64
 	checkpointAt     time.Time
+	pendingSince     time.Time
 	checkpointErrors uint64
 	damaged          bool
 	gone             Totals // of containers that are no more
@@ -147,7 +151,7 @@ func (l *loop) status() Status {
 	s := Status{
 		Time: l.now, Sink: l.sink.Stats(), Refused: l.totals.refused, BufferedBytes: l.buffered,
 		DeletedFiles: l.totals.deletedFiles, DeletedBytes: l.totals.deletedBytes,
-		CheckpointAt: l.totals.checkpointAt, CheckpointPending: l.changed,
+		CheckpointAt: l.totals.checkpointAt, CheckpointPending: l.changed, PendingSince: l.totals.pendingSince,
 		CheckpointErrors: l.totals.checkpointErrors, CheckpointDamaged: l.totals.damaged,
 		Containers: []ContainerStatus{}, Lost: map[string]Loss{}, Totals: l.totals.gone,
 	}

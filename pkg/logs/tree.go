@@ -98,13 +98,22 @@ func (l *loop) watch(d *dir) {
 	wd, err := l.watcher.dir(d.path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !l.watchFailed {
-			l.watchFailed = true
+			l.unwatched()
 			l.log.Warn("logs: the kernel watches no more directories, they are looked at every 200 ms; raise fs.inotify.max_user_watches", "error", err)
 		}
 		return
 	}
 	d.wd = wd
 	l.dirs[wd] = d
+}
+
+// unwatched notes that the kernel no longer tells of everything: from now on the
+// scan comes often.
+func (l *loop) unwatched() {
+	l.watchFailed = true
+	if soon := l.now.Add(hintless); soon.Before(l.nextScan) {
+		l.nextScan = soon
+	}
 }
 
 // scan looks at every directory. With all, also at those that seem unchanged.

@@ -68,7 +68,7 @@ var series = map[string]struct {
 	"sink_requests_total":           {"Requests sent by the sink.", nil},
 	"sink_errors_total":             {"Failed attempts to deliver, by kind. They are repeated.", []string{"kind"}},
 	"dead_letters_total":            {"Records that the sink refuses for good, by reason.", []string{"reason"}},
-	"checkpoint_age_seconds":        {"Seconds since progress was last written while there is progress to write; else 0.", nil},
+	"checkpoint_age_seconds":        {"Seconds for which progress has been waiting to be written; 0 when there is none.", nil},
 	"checkpoint_write_errors_total": {"Failed writes of the checkpoint.", nil},
 	"checkpoint_damaged":            {"1 when the checkpoint found at the start was damaged.", nil},
 }
@@ -122,8 +122,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		count("dead_letters_total", float64(n), reason)
 	}
 	age := 0.0
-	if s.CheckpointPending && !s.CheckpointAt.IsZero() {
-		age = s.Time.Sub(s.CheckpointAt).Seconds()
+	if !s.PendingSince.IsZero() {
+		age = s.Time.Sub(s.PendingSince).Seconds()
 	}
 	gauge("checkpoint_age_seconds", age)
 	count("checkpoint_write_errors_total", float64(s.CheckpointErrors))

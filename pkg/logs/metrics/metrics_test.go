@@ -27,7 +27,7 @@ func (f fixed) Status(context.Context) (logs.Status, error) { return f.s, f.err 
 func sample() logs.Status {
 	now := time.Unix(1000, 0)
 	s := logs.Status{
-		Time: now, CheckpointAt: now.Add(-3 * time.Second), CheckpointPending: true, CheckpointErrors: 2,
+		Time: now, PendingSince: now.Add(-3 * time.Second), CheckpointPending: true, CheckpointErrors: 2,
 		Totals: logs.Totals{ReadBytes: 100, ReadLines: 10, Sent: 9, Acked: 8, AckedBytes: 70},
 		Lost:   map[string]logs.Loss{"deleted": {Events: 1, Bytes: 50, Lines: 5}},
 		Sink:   sink.Stats{Records: 8, Errors: map[string]uint64{"connection": 4}, DeadLetters: map[string]uint64{"too-large": 1}},
@@ -46,7 +46,7 @@ func TestCollect(t *testing.T) {
 		t.Errorf("lint: %v %v", problems, err)
 	}
 	if err := testutil.CollectAndCompare(c, strings.NewReader(`
-# HELP truesize_logs_checkpoint_age_seconds Seconds since progress was last written while there is progress to write; else 0.
+# HELP truesize_logs_checkpoint_age_seconds Seconds for which progress has been waiting to be written; 0 when there is none.
 # TYPE truesize_logs_checkpoint_age_seconds gauge
 truesize_logs_checkpoint_age_seconds 3
 # HELP truesize_logs_lost_lines_total Lines that were not delivered, by reason; 0 also where nobody can know their number.
