@@ -58,12 +58,14 @@ service:
     logs: {receivers: [filelog], processors: [batch], exporters: [kafka]}
 `
 
-// rsyslogConfig sends lines as they are, parsing nothing.
+// rsyslogConfig sends lines as they are, parsing nothing. The queue between
+// input and output is librdkafka's alone: with one of rsyslog's own in memory
+// it takes twice the CPU time.
 const rsyslogConfig = `global(workDirectory=%q)
 module(load="imfile" mode="inotify")
 module(load="omkafka")
 template(name="line" type="string" string="%%msg%%")
-main_queue(queue.type="LinkedList" queue.size="50000" queue.dequeueBatchSize="2048")
+main_queue(queue.type="Direct")
 input(type="imfile" File="%s/*/*/*.log" Tag="x" readMode="0" freshStartTail="off")
 action(type="omkafka" broker=[%q] topic="logs" template="line" confParam=["compression.codec=%s","acks=all","linger.ms=20","queue.buffering.max.messages=500000"])
 `

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	b := &bench{ctx: ctx, out: out, loads: map[string]load{}, idles: map[string]idle{}}
 	fs := flag.NewFlagSet("logs", flag.ContinueOnError)
 	fs.StringVar(&b.repo, "repo", "../../..", "the repository")
-	fs.IntVar(&b.megabytes, "mb", 96, "megabytes of log files")
+	fs.IntVar(&b.megabytes, "mb", 192, "megabytes of log files")
 	fs.IntVar(&b.files, "files", 10, "log files")
 	fs.IntVar(&b.rounds, "rounds", 3, "runs of each forwarder; the median counts")
 	fs.StringVar(&b.compression, "compression", "lz4", "lz4, snappy or zstd")
