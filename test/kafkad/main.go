@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string) error {
 		partitions = fs.Int("partitions", 3, "partitions of each topic")
 		maxBytes   = fs.Int("max-message-bytes", 0, "largest batch taken, in bytes; 0 is Kafka's default")
 		user       = fs.String("user", "", "mechanism:name:password that is let in; empty lets all in")
-		cert       = fs.String("cert", "", "PEM file of a certificate: speak TLS")
+		cert       = fs.String("cert", "", "PEM file of a certificate, read at every connection: speak TLS")
 		key        = fs.String("key", "", "PEM file of its key")
 		slow       = fs.Duration("slow", 0, "wait before each produce request is answered")
 		swing      = fs.Duration("swing", 0, "move every partition to the next broker this often")
@@ -70,11 +70,13 @@ func run(ctx context.Context, args []string) error {
 		opts = append(opts, kfake.BlackholeProduce())
 	}
 	if *cert != "" {
-		pair, err := tls.LoadX509KeyPair(*cert, *key)
-		if err != nil {
-			return err
-		}
-		opts = append(opts, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))
+		opts = append(opts, kfake.TLS(&tls.Config{
+			MinVersion: tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				pair, err := tls.LoadX509KeyPair(*cert, *key)
+				return &pair, err
+			},
+		}))
 	}
 	opts = append(opts, kfake.ListenFn(func(network, addr string) (net.Listener, error) {
 		return (&net.ListenConfig{}).Listen(ctx, network, addr)

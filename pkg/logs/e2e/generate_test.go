@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -17,14 +15,17 @@ import (
 
 // A writer writes a container's log as the runtime does.
 type writer struct {
-	t    testing.TB
-	dir  string
-	name string // in the numbered lines
-	mu   sync.Mutex
-	f    *os.File
-	n    [2]int // lines written to stdout and stderr
-	size int64
-	at   int // rotations
+	t     testing.TB
+	dir   string
+	name  string // in the numbered lines
+	mu    sync.Mutex
+	f     *os.File
+	n     [2]int // lines written to stdout and stderr
+	buf   []byte // of block
+	left  []byte // of the last block
+	text  []byte // of appendLine
+	total int64  // bytes
+	at    int    // rotations
 }
 
 // newWriter makes the log directory of a container of a pod.
@@ -48,7 +49,7 @@ func (w *writer) open() {
 	if w.f != nil {
 		w.f.Close()
 	}
-	w.f, w.size = f, 0
+	w.f = f
 }
 
 var filler = strings.Repeat("abcdefghijklmnopqrstuvwxyz 0123456789 ", 40)
@@ -58,23 +59,64 @@ var filler = strings.Repeat("abcdefghijklmnopqrstuvwxyz 0123456789 ", 40)
 func (w *writer) lines(n, width int) {
 	for range n {
 		w.mu.Lock()
-		stream, name := 0, "stdout"
-		if (w.n[0]+w.n[1])%7 == 6 {
-			stream, name = 1, "stderr"
-		}
-		text := fmt.Sprintf("#%s %s %d# %s", w.name, name, w.n[stream], filler[:width])
-		w.n[stream]++
-		now := time.Now().UTC().Format(time.RFC3339Nano)
-		if (w.n[0]+w.n[1])%11 == 0 {
-			half := len(text) / 2
-			w.write(fmt.Appendf(nil, "%s %s P %s\n", now, name, text[:half]))
+		line, half := w.appendLine(nil, time.Now(), width)
+		if half > 0 {
+			w.write(line[:half])
 			w.mu.Unlock()
 			w.mu.Lock()
-			text = text[half:]
 		}
-		w.write(fmt.Appendf(nil, "%s %s F %s\n", now, name, text))
+		w.write(line[half:])
 		w.mu.Unlock()
 	}
+}
+
+// block writes n lines as lines does, and what an earlier block has left, with
+// one system call. A second part at the block's end is left for the next one.
+func (w *writer) block(n, width int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	b := append(w.buf[:0], w.left...)
+	end := 0
+	for range n {
+		b, end = w.appendLine(b, now, width)
+	}
+	if end == 0 {
+		end = len(b)
+	}
+	w.buf, w.left = b, append(w.left[:0], b[end:]...)
+	w.write(b[:end])
+}
+
+// endBlocks writes what the last block has left.
+func (w *writer) endBlocks() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(w.left)
+	w.left = nil
+}
+
+// appendLine appends the next numbered line in CRI format and returns where
+// its second part begins, 0 when it has none.
+func (w *writer) appendLine(b []byte, now time.Time, width int) (line []byte, half int) {
+	at, name := 0, "stdout"
+	if (w.n[0]+w.n[1])%7 == 6 {
+		at, name = 1, "stderr"
+	}
+	w.text = fmt.Appendf(w.text[:0], "#%s %s %d# %s", w.name, name, w.n[at], filler[:width])
+	w.n[at]++
+	part := func(tag, text []byte) {
+		b = now.UTC().AppendFormat(b, time.RFC3339Nano)
+		b = append(append(append(b, ' '), name...), tag...)
+		b = append(append(b, text...), '\n')
+	}
+	text := w.text
+	if (w.n[0]+w.n[1])%11 == 0 {
+		part([]byte(" P "), text[:len(text)/2])
+		half, text = len(b), text[len(text)/2:]
+	}
+	part([]byte(" F "), text)
+	return b, half
 }
 
 func (w *writer) write(b []byte) {
@@ -82,7 +124,7 @@ func (w *writer) write(b []byte) {
 	if err != nil {
 		w.t.Error(err)
 	}
-	w.size += int64(n)
+	w.total += int64(n)
 }
 
 func (w *writer) close() { w.f.Close() }
@@ -125,26 +167,18 @@ func (w *writer) rotated() []string {
 	return list
 }
 
+// compress makes path.gz of path, as the kubelet does: through a temporary
+// file. It does so at low priority, for what the test is about is others' work.
 func (w *writer) compress(path string) {
-	err := func() error {
-		in, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		out, err := os.Create(path + ".tmp")
-		if err != nil {
-			return err
-		}
-		defer out.Close()
-		z, err := gzip.NewWriterLevel(out, gzip.BestSpeed)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(z, in)
-		return errors.Join(err, z.Close(), os.Rename(path+".tmp", path+".gz"), os.Remove(path))
-	}()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	out, err := os.Create(path + ".tmp")
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	defer out.Close()
+	cmd := exec.Command("nice", "-n", "19", "gzip", "-1", "-c", path)
+	cmd.Stdout = out
+	if err := errors.Join(cmd.Run(), os.Rename(path+".tmp", path+".gz"), os.Remove(path)); err != nil {
 		w.t.Error(err)
 	}
 }

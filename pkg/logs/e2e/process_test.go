@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -115,14 +117,21 @@ type stack struct {
 	agent  *process
 }
 
+// ports hands out ports below those that the kernel gives to clients: a broker
+// that is killed finds its own free when it comes back.
+var ports atomic.Int32
+
 func freePort(t testing.TB) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for range 1000 {
+		port := strconv.Itoa(15000 + (os.Getpid()*41+int(ports.Add(1)))%15000)
+		if ln, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 // newStack prepares both processes and starts neither. The configuration is
