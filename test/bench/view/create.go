@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,12 +25,13 @@ const batch = 10
 
 // A creation is what Truesize adds to the creation of containers.
 type creation struct {
-	without, with latency   // of CreateContainer and StartContainer together
-	handling      histogram // of the agent's CreateContainer requests
+	without, with latency // of CreateContainer and StartContainer together
+	// How long the agent takes to answer NRI's CreateContainer, of containers
+	// made one after the other, one a second, and ten at once.
+	serial, paced, crowd latency
 }
 
-// creations makes containers through the CRI of a private containerd, with
-// the agent and without, in turns.
+// creations makes containers through the CRI of a private containerd.
 func (b *bench) creations() (c creation, err error) {
 	repo, err := filepath.Abs(b.repo)
 	if err != nil {
@@ -45,48 +48,95 @@ func (b *bench) creations() (c creation, err error) {
 	}
 	defer conn.Close()
 	m := maker{client: cri.NewRuntimeServiceClient(conn), parent: s.CgroupParent()}
-
-	c.handling = histogram{}
-	var with, without []time.Duration
-	for turn := range b.creates/batch + 1 {
-		off, err := m.batch(b.ctx, fmt.Sprintf("off-%d", turn), batch)
-		if err != nil {
-			return c, err
-		}
-		if err := s.StartAgent(b.ctx); err != nil {
-			return c, err
-		}
-		// An agent runs for weeks: the first container after its start is not
-		// what is measured.
-		if _, err := m.batch(b.ctx, fmt.Sprintf("first-%d", turn), 1); err != nil {
-			return c, err
-		}
-		if err := c.observe(b.ctx, s, -1); err != nil {
-			return c, err
-		}
-		on, err := m.batch(b.ctx, fmt.Sprintf("on-%d", turn), batch)
-		if err != nil {
-			return c, err
-		}
-		if err := c.observe(b.ctx, s, 1); err != nil {
-			return c, err
-		}
-		s.StopAgent()
-		if turn > 0 { // the first turn warms both up
-			without, with = append(without, off...), append(with, on...)
-		}
+	l := agentLog{path: filepath.Join(s.LogDir(), "truesized.log")}
+	if err := c.turns(b, s, m, &l); err != nil {
+		return c, err
 	}
-	c.with, c.without = summarize("", with), summarize("", without)
-	return c, nil
+	return c, c.handlings(b, s, m, &l)
 }
 
-// observe adds sign times the agent's histogram of CreateContainer requests.
-func (c *creation) observe(ctx context.Context, s *stack.Stack, sign int64) error {
-	dump, err := s.Get(ctx, "/metrics")
-	if err != nil {
+// turns makes containers with the agent and without, in turns.
+func (c *creation) turns(b *bench, s *stack.Stack, m maker, l *agentLog) error {
+	var with, without, handling []time.Duration
+	for turn := range b.creates/batch + 1 {
+		off, err := m.batch(b.ctx, fmt.Sprintf("off-%d", turn), batch, serially)
+		if err != nil {
+			return err
+		}
+		if err := b.startAgent(s, m, turn); err != nil {
+			return err
+		}
+		if err := l.skip(); err != nil {
+			return err
+		}
+		on, err := m.batch(b.ctx, fmt.Sprintf("on-%d", turn), batch, serially)
+		if err != nil {
+			return err
+		}
+		s.StopAgent()
+		took, err := l.handled()
+		if err != nil {
+			return err
+		}
+		if turn > 0 { // the first turn warms both up
+			without, with, handling = append(without, off...), append(with, on...), append(handling, took...)
+		}
+	}
+	c.with, c.without, c.serial = summarize("", with), summarize("", without), summarize("", handling)
+	return nil
+}
+
+// startAgent starts the agent and makes its first container: an agent runs for
+// weeks, so that one is not what is measured.
+func (b *bench) startAgent(s *stack.Stack, m maker, turn int) error {
+	if err := s.StartAgent(b.ctx); err != nil {
 		return err
 	}
-	return c.handling.add(dump, "truesize_nri_request_duration_seconds", `request="CreateContainer"`, sign)
+	_, err := m.batch(b.ctx, fmt.Sprintf("first-%d", turn), 1, serially)
+	return err
+}
+
+// handlings makes containers as nodes do: one now and then, and many at once.
+func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) error {
+	if err := b.startAgent(s, m, -1); err != nil {
+		return err
+	}
+	defer s.StopAgent()
+	for _, of := range []struct {
+		latency *latency
+		name    string
+		how     pace
+	}{{&c.paced, "paced", paced}, {&c.crowd, "crowd", atOnce}} {
+		if err := l.skip(); err != nil {
+			return err
+		}
+		for turn := range b.creates / batch {
+			if _, err := m.batch(b.ctx, fmt.Sprintf("%s-%d", of.name, turn), batch, of.how); err != nil {
+				return err
+			}
+		}
+		took, err := l.handled()
+		if err != nil {
+			return err
+		}
+		*of.latency = summarize("", took)
+	}
+	return nil
+}
+
+// report writes the section of the report.
+func (c *creation) report(w io.Writer) {
+	fmt.Fprintf(w, "## Creation of containers\n\n"+
+		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
+		"without Truesize p50 %s, with it p50 %s, %s.\n\n"+
+		"The agent's answer to NRI's CreateContainer, by the agent's log:\n\n",
+		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50))
+	table(w, func(t func(cells ...string)) {
+		t("containers are made", "p50", "p99", "requests")
+		t("one after the other", ms(c.serial.P50), ms(c.serial.P99), strconv.Itoa(c.serial.Reads))
+		t("one a second", ms(c.paced.P50), ms(c.paced.P99), strconv.Itoa(c.paced.Reads))
+		t(fmt.Sprintf("%d at once", batch), ms(c.crowd.P50), ms(c.crowd.P99), strconv.Itoa(c.crowd.Reads))
+	})
 }
 
 // A maker makes containers through the CRI.
@@ -95,15 +145,23 @@ type maker struct {
 	parent string // cgroup
 }
 
+// A pace is how the containers of a batch follow each other.
+type pace int
+
+const (
+	serially pace = iota
+	paced         // one a second
+	atOnce
+)
+
 // batch makes a pod, times n containers that it creates and starts in it, and
 // removes it.
-func (m maker) batch(ctx context.Context, name string, n int) (ds []time.Duration, err error) {
-	namespaces := &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
+func (m maker) batch(ctx context.Context, name string, n int, how pace) (ds []time.Duration, err error) {
 	pod := &cri.PodSandboxConfig{
 		Metadata: &cri.PodSandboxMetadata{Name: name, Namespace: "bench", Uid: name},
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    path.Join(m.parent, name),
-			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces},
+			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces()},
 		},
 	}
 	sandbox, err := m.client.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: pod})
@@ -114,27 +172,45 @@ func (m maker) batch(ctx context.Context, name string, n int) (ds []time.Duratio
 		_, rerr := m.client.RemovePodSandbox(context.WithoutCancel(ctx), &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
 		err = errors.Join(err, rerr)
 	}()
+	ds, errs := make([]time.Duration, n), make([]error, n)
+	var wg sync.WaitGroup
 	for i := range n {
-		start := time.Now()
-		c, err := m.client.CreateContainer(ctx, &cri.CreateContainerRequest{
-			PodSandboxId: sandbox.PodSandboxId, SandboxConfig: pod,
-			Config: &cri.ContainerConfig{
-				Metadata: &cri.ContainerMetadata{Name: "c" + strconv.Itoa(i)},
-				Image:    &cri.ImageSpec{Image: image.Small},
-				Command:  []string{"sleep", "3600"},
-				Linux: &cri.LinuxContainerConfig{
-					Resources:       &cri.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 100000, MemoryLimitInBytes: limitMemory},
-					SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: namespaces},
-				},
-			},
-		})
-		if err != nil {
-			return nil, err
+		one := func() { ds[i], errs[i] = m.container(ctx, pod, sandbox.PodSandboxId, "c"+strconv.Itoa(i)) }
+		switch how {
+		case atOnce:
+			wg.Go(one)
+			continue
+		case paced:
+			time.Sleep(time.Second)
 		}
-		if _, err := m.client.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: c.ContainerId}); err != nil {
-			return nil, err
-		}
-		ds = append(ds, time.Since(start))
+		one()
 	}
-	return ds, nil
+	wg.Wait()
+	return ds, errors.Join(errs...)
+}
+
+func namespaces() *cri.NamespaceOption {
+	return &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
+}
+
+// container creates and starts one container and times it.
+func (m maker) container(ctx context.Context, pod *cri.PodSandboxConfig, sandbox, name string) (time.Duration, error) {
+	start := time.Now()
+	c, err := m.client.CreateContainer(ctx, &cri.CreateContainerRequest{
+		PodSandboxId: sandbox, SandboxConfig: pod,
+		Config: &cri.ContainerConfig{
+			Metadata: &cri.ContainerMetadata{Name: name},
+			Image:    &cri.ImageSpec{Image: image.Small},
+			Command:  []string{"sleep", "3600"},
+			Linux: &cri.LinuxContainerConfig{
+				Resources:       &cri.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 100000, MemoryLimitInBytes: limitMemory},
+				SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: namespaces()},
+			},
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	_, err = m.client.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: c.ContainerId})
+	return time.Since(start), err
 }

@@ -15,7 +15,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +27,9 @@ import (
 // files are those that both peers show.
 var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "loadavg"}
 
+// readerCounts are the numbers of readers that read as fast as they can.
+var readerCounts = []int{1, 8}
+
 const (
 	limitCPUs   = 2
 	limitMemory = 256 << 20
@@ -33,6 +38,7 @@ const (
 type options struct {
 	repo       string
 	out        string
+	parts      []string
 	reads      int
 	samples    int
 	containers int
@@ -63,11 +69,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.IntVar(&o.samples, "samples", 40, "reads of each file by the readers that come about once a second")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")
 	fs.IntVar(&o.creates, "creates", 50, "containers created with the agent, and as many without")
+	only := fs.String("only", strings.Join(parts, ","), "the parts to measure; the report is written if it is all of them")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if _, err := exec.LookPath("lxcfs"); err != nil {
-		return errors.New("lxcfs is not installed: apt-get install --no-install-recommends lxcfs")
+	if err := o.choose(*only); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "truesize-bench-")
 	if err != nil {
@@ -81,20 +88,47 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, cg.close()) }()
 
 	b := &bench{options: o, ctx: ctx, cg: cg, stdout: stdout, dir: dir}
-	if err := b.measure(); err != nil {
-		return err
+	if b.wants(partRead) || b.wants(partPaced) || b.wants(partMemory) {
+		if err := b.measure(); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(stdout, "creating containers, with the agent and without")
-	if b.creation, err = b.creations(); err != nil {
-		return err
+	if b.wants(partCreate) {
+		fmt.Fprintln(stdout, "creating containers, with the agent and without")
+		if b.creation, err = b.creations(); err != nil {
+			return err
+		}
 	}
 	report := b.report()
 	fmt.Fprint(stdout, report)
-	if o.out == "" {
+	if o.out == "" || len(o.parts) < len(parts) {
 		return nil
 	}
 	return os.WriteFile(o.out, []byte(report), 0o644)
 }
+
+// The parts of a run.
+const (
+	partRead   = "read"   // as fast as readers can
+	partPaced  = "paced"  // once a second
+	partMemory = "memory" // of the server
+	partCreate = "create" // creation of containers
+)
+
+var parts = []string{partRead, partPaced, partMemory, partCreate}
+
+// choose takes the list of parts to measure.
+func (o *options) choose(list string) error {
+	o.parts = strings.Split(list, ",")
+	for _, p := range o.parts {
+		if !slices.Contains(parts, p) {
+			return fmt.Errorf("-only %q: want some of %s", p, strings.Join(parts, ","))
+		}
+	}
+	return nil
+}
+
+func (o *options) wants(part string) bool { return slices.Contains(o.parts, part) }
 
 // A bench is one run and what it has found so far.
 type bench struct {
@@ -121,6 +155,9 @@ type result struct {
 // measure runs every case. Peers take turns within each case, so that what
 // else the machine does falls on all of them.
 func (b *bench) measure() (err error) {
+	if _, err := exec.LookPath("lxcfs"); err != nil {
+		return errors.New("lxcfs is not installed: apt-get install --no-install-recommends lxcfs")
+	}
 	paths, err := b.cg.make("container")
 	if err != nil {
 		return err
@@ -150,7 +187,10 @@ func (b *bench) measure() (err error) {
 	defer viewd.stop()
 
 	b.hot = map[int][]result{}
-	for _, readers := range []int{1, 8} {
+	for _, readers := range readerCounts {
+		if !b.wants(partRead) {
+			break
+		}
 		for _, p := range []*server{nil, lxcfs, viewd} {
 			fmt.Fprintf(b.stdout, "reading with %d reader(s): %s\n", readers, peerName(p))
 			r, err := b.hotReads(p, id, readers)
@@ -160,6 +200,20 @@ func (b *bench) measure() (err error) {
 			b.hot[readers] = append(b.hot[readers], r)
 		}
 	}
+	if b.wants(partPaced) {
+		if err := b.paced(id, lxcfs, viewd); err != nil {
+			return err
+		}
+	}
+	if !b.wants(partMemory) {
+		return nil
+	}
+	fmt.Fprintf(b.stdout, "reading in %d containers\n", b.containers)
+	return b.memory(reg, lxcfs, viewd)
+}
+
+// paced measures readers that come about once a second.
+func (b *bench) paced(id string, lxcfs, viewd *server) (err error) {
 	for _, kind := range []struct {
 		what     string
 		unsteady bool
@@ -170,8 +224,7 @@ func (b *bench) measure() (err error) {
 			return err
 		}
 	}
-	fmt.Fprintf(b.stdout, "reading in %d containers\n", b.containers)
-	return b.memory(reg, lxcfs, viewd)
+	return nil
 }
 
 func peerName(s *server) string {

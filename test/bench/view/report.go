@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -23,27 +24,29 @@ a pid and a mount namespace of its own, in a cgroup of %d CPUs and %d MiB, at
 the peer: below 1 the view is faster.
 
 `, time.Now().UTC().Format("2006-01-02"), kernel(), runtime.NumCPU(), limitCPUs, limitMemory>>20)
-	for _, readers := range []int{1, 8} {
-		fmt.Fprintf(&w, "### %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
-		hotTable(&w, b.hot[readers])
+	for _, readers := range readerCounts {
+		if b.wants(partRead) {
+			fmt.Fprintf(&w, "### %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
+			hotTable(&w, b.hot[readers])
+		}
 	}
-	fmt.Fprintf(&w, "### One reader, once a second, %d reads of each file\n\n"+
-		"Each read is the first after the freshness bound. At a steady pace, three of four\n"+
-		"are prepared (docs/decisions/0006-prepared-reads.md).\n\n", b.samples)
-	slowTable(&w, b.steady)
-	fmt.Fprintf(&w, "### One reader, after half a second to one and a half, %d reads of each file\n\n"+
-		"Each read is the first after the freshness bound, and none is foreseen: a GETATTR\n"+
-		"and a READ.\n\n", b.samples)
-	slowTable(&w, b.unsteady)
-	fmt.Fprintf(&w, "### Memory\n\nResident memory of the server after reading all five files in %d containers:\n"+
-		"lxcfs %.1f MiB, truesize-viewd %.1f MiB.\n", b.containers, mib(b.rss["lxcfs"]), mib(b.rss["truesize"]))
-	c := b.creation
-	fmt.Fprintf(&w, "\n### Creation of containers\n\n"+
-		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
-		"without Truesize p50 %s, with it p50 %s, %s. The agent handled %d CreateContainer\n"+
-		"requests of NRI, half of them within %g ms, 99 %% within %g ms (bounds of buckets).\n",
-		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50),
-		c.handling.count(), c.handling.within(0.5)*1000, c.handling.within(0.99)*1000)
+	if b.wants(partPaced) {
+		fmt.Fprintf(&w, "### One reader, once a second, %d reads of each file\n\n"+
+			"Each read is the first after the freshness bound. At a steady pace, three of four\n"+
+			"are prepared (docs/decisions/0006-prepared-reads.md).\n\n", b.samples)
+		slowTable(&w, b.steady)
+		fmt.Fprintf(&w, "### One reader, after half a second to one and a half, %d reads of each file\n\n"+
+			"Each read is the first after the freshness bound, and none is foreseen: a GETATTR\n"+
+			"and a READ.\n\n", b.samples)
+		slowTable(&w, b.unsteady)
+	}
+	if b.wants(partMemory) {
+		fmt.Fprintf(&w, "### Memory\n\nResident memory of the server after reading all five files in %d containers:\n"+
+			"lxcfs %.1f MiB, truesize-viewd %.1f MiB.\n\n", b.containers, mib(b.rss["lxcfs"]), mib(b.rss["truesize"]))
+	}
+	if b.wants(partCreate) {
+		b.creation.report(&w)
+	}
 	return w.String()
 }
 
@@ -77,7 +80,7 @@ func slowTable(w *strings.Builder, rs []result) {
 }
 
 // table writes a Markdown table whose first row is the heading.
-func table(w *strings.Builder, rows func(row func(cells ...string))) {
+func table(w io.Writer, rows func(row func(cells ...string))) {
 	tw := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	heading := true
 	rows(func(cells ...string) {
@@ -88,7 +91,7 @@ func table(w *strings.Builder, rows func(row func(cells ...string))) {
 		}
 	})
 	tw.Flush()
-	w.WriteString("\n")
+	fmt.Fprintln(w)
 }
 
 func us(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d.Nanoseconds())/1000) }
