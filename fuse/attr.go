@@ -71,6 +71,9 @@ func (s *Server) snapshot(n *node, now time.Time, a *gofuse.Attr) (time.Duration
 	return st.fresh, 0
 }
 
+// dirAttr fills in the attributes of a directory. The mtime of those below a
+// container is when the server started: its containers all have the same
+// files, and pkg/viewd tells by it whether it has seen them.
 func dirAttr(id uint64, mtime int64, a *gofuse.Attr) {
 	a.Ino, a.Mode, a.Nlink, a.Blksize = inodeNumber(id), syscall.S_IFDIR|0o555, 2, pageSize
 	setTimes(mtime, a)

@@ -33,22 +33,21 @@ const (
 	// answerDeadline is how long the view may take: a thousand times what it
 	// needs, a fraction of what a runtime waits for the agent.
 	answerDeadline = 300 * time.Millisecond
-	// maxStuck is how many questions may hang at once. Each holds a thread
-	// until the server goes away, so there are few.
-	maxStuck = 4
-	maxDump  = 1 << 20 // bytes of counters
+	maxDump        = 1 << 20 // bytes of counters
 )
 
 // A Client asks the view. Its methods may be called concurrently.
 type Client struct {
-	runDir   string
-	asking   chan struct{}
-	deadline time.Duration
+	runDir    string
+	questions *questions
+	// warmUp bounds the look-ups of which nobody awaits the answer.
+	warmUp chan struct{}
+	seen   seenFiles
 }
 
 // NewClient returns a client of the view below runDir.
 func NewClient(runDir string) *Client {
-	return &Client{runDir: runDir, asking: make(chan struct{}, maxStuck), deadline: answerDeadline}
+	return &Client{runDir: runDir, questions: newQuestions(answerDeadline), warmUp: make(chan struct{}, 1)}
 }
 
 // Dir returns the view's root.
@@ -75,43 +74,12 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return line, nil
 }
 
-// Check returns nil when the server has every one of a container's paths. An
-// error wraps [ErrSilent].
-func (c *Client) Check(ctx context.Context, id string, paths []string) error {
-	return c.ask(ctx, func() error {
-		for _, p := range paths {
-			if _, err := os.Lstat(filepath.Join(c.Dir(), id, p)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// ask runs question, which touches the view, until it is done or the time is
-// up. What hangs is left to itself.
+// ask runs a question as [questions.ask] does.
 func (c *Client) ask(ctx context.Context, question func() error) error {
-	select {
-	case c.asking <- struct{}{}:
-	default:
-		return fmt.Errorf("%w: %d earlier questions hang: restart truesize-viewd", ErrSilent, maxStuck)
+	if err := c.questions.ask(ctx, question); err != nil {
+		return fmt.Errorf("%w: %w", ErrSilent, err)
 	}
-	done := make(chan error, 1)
-	go func() {
-		done <- question()
-		<-c.asking
-	}()
-	ctx, cancel := context.WithTimeout(ctx, c.deadline)
-	defer cancel()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrSilent, err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrSilent, ctx.Err())
-	}
+	return nil
 }
 
 // Dump returns the server's counters in Prometheus' text format.

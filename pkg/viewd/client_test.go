@@ -40,23 +40,11 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	c := testView(t, "id/proc/stat", "id/proc/meminfo")
-	if err := c.Check(t.Context(), "id", []string{"/proc/stat", "/proc/meminfo"}); err != nil {
-		t.Error(err)
-	}
-	for id, path := range map[string]string{"id": "/proc/uptime", "other": "/proc/stat"} {
-		if err := c.Check(t.Context(), id, []string{path}); !errors.Is(err, ErrSilent) {
-			t.Errorf("%s%s: %v", id, path, err)
-		}
-	}
-}
-
 // A view that hangs is silent, and costs no more than a few threads however
 // often it is asked.
 func TestHangingView(t *testing.T) {
 	c := testView(t)
-	c.deadline = 20 * time.Millisecond
+	c.questions.deadline = 20 * time.Millisecond
 	dir := filepath.Join(c.Dir(), ".truesize")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -80,10 +68,13 @@ func TestHangingView(t *testing.T) {
 		t.Errorf("at the end: %v", err)
 	}
 	// The server comes back: every question ends, and new ones are answered.
-	c.deadline = 30 * time.Second
+	c.questions.deadline = 30 * time.Second
 	release(t, fifo)
-	for range cap(c.asking) {
-		c.asking <- struct{}{} // all are over
+	for range cap(c.questions.places) {
+		c.questions.places <- struct{}{} // all are over
+	}
+	if n := c.questions.hanging(); n != 0 {
+		t.Errorf("%d still hang", n)
 	}
 }
 
