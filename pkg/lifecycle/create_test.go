@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/registry"
@@ -236,6 +237,49 @@ func TestCreateInTimeOnly(t *testing.T) {
 	}
 	if _, err := b.dir.Get(idA); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("registered all the same: %v", err)
+	}
+}
+
+// While the view is asked for one container, the others go on.
+func TestCreateBesideOthers(t *testing.T) {
+	b := newBench(t)
+	if err := b.Refresh(testSpec(idB)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	b.view.during = func(string) {
+		go func() { done <- b.Remove(idB) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("another container waits for the view's answer")
+		}
+	}
+	if _, err := b.Create(t.Context(), testSpec(idA)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A container of which the runtime has had its answer by the time the view
+// gives its, and that is removed since, stays away.
+func TestCreateTooLate(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.view.err = errTest
+	b.view.during = func(id string) {
+		cancel()
+		if err := b.Remove(id); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := b.Create(ctx, testSpec(idA)); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if ids, _ := b.dir.IDs(); len(ids) != 0 {
+		t.Errorf("registered again: %v", ids)
 	}
 }
 

@@ -75,12 +75,16 @@ type fakeView struct {
 	err     error
 	checked []string
 	known   bool
+	during  func(id string) // called while the view is asked; nil is not
 }
 
 func (v *fakeView) Check(_ context.Context, id string, paths []string) error {
 	v.checked = paths
 	_, err := v.dir.Get(id)
 	v.known = err == nil
+	if v.during != nil {
+		v.during(id)
+	}
 	return v.err
 }
 

@@ -103,7 +103,8 @@ type Manager struct {
 	now func() time.Time
 
 	// mu orders the read-modify-write of entries. It is held for one
-	// container at a time, so that a creation never waits for a long scan.
+	// container at a time, so that a creation never waits for a long scan, and
+	// never while something outside is asked that may not answer.
 	mu sync.Mutex
 
 	unbalanced chan struct{}
@@ -128,13 +129,13 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 		m.fail("validate", "refused a container", err)
 		return inject.Adjustment{}, err
 	}
+	c := m.newEntry(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// The wait for the lock may have used ctx up.
 	if err := ctx.Err(); err != nil {
 		return inject.Adjustment{}, err
 	}
-	c := m.newEntry(s)
 	adj := m.register(ctx, s, c)
 	if err := ctx.Err(); err != nil {
 		return inject.Adjustment{}, err
@@ -156,10 +157,14 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	if m.put(c) != nil {
 		st.ViewAnswers, st.SizePage = false, ""
 	} else {
-		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
+		// The page first: the view's server learns of the entry meanwhile.
 		if m.keepPage(c) != nil {
 			st.SizePage = ""
 		}
+		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
+	}
+	if ctx.Err() != nil {
+		return adj // nobody waits any more, and the container may be gone again
 	}
 	if st == hoped || adj.Skip != "" {
 		return adj
@@ -169,12 +174,17 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	return adj
 }
 
-// viewAnswers asks the view for a new container's files.
+// viewAnswers asks the view for a new container's files. m.mu, which is held,
+// is let go meanwhile: a view that does not answer holds up the containers that
+// ask it and nothing else. The entry is the caller's until the runtime has its
+// answer, or ctx has ended.
 func (m *Manager) viewAnswers(ctx context.Context, id string, paths []string) bool {
 	if len(paths) == 0 {
 		return true
 	}
+	m.mu.Unlock()
 	err := m.cfg.View.Check(ctx, id, paths)
+	m.mu.Lock()
 	if err != nil {
 		m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
 	}
