@@ -66,7 +66,6 @@ var (
 	_ stub.ConfigureInterface           = (*plugin)(nil)
 	_ stub.SynchronizeInterface         = (*plugin)(nil)
 	_ stub.CreateContainerInterface     = (*plugin)(nil)
-	_ stub.PostCreateContainerInterface = (*plugin)(nil)
 	_ stub.StartContainerInterface      = (*plugin)(nil)
 	_ stub.PostUpdateContainerInterface = (*plugin)(nil)
 	_ stub.StopContainerInterface       = (*plugin)(nil)
@@ -98,6 +97,7 @@ func (p *plugin) Synchronize(ctx context.Context, pods []*api.PodSandbox, list [
 
 // CreateContainer answers what to add to a container.
 func (p *plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	start := time.Now()
 	s := spec(pod, c)
 	var (
 		a       inject.Adjustment
@@ -119,17 +119,19 @@ func (p *plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *ap
 		return nil, nil, nil
 	}
 	p.observer.Injection(a, false)
-	p.logPlan(s, a)
-	return adjustment(a), nil, nil
+	answer := adjustment(a)
+	p.logPlan(s, a, time.Since(start))
+	return answer, nil, nil
 }
 
-// logPlan tells the admin what became of a new container.
-func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment) {
+// logPlan tells the admin what became of a new container, and for how long the
+// runtime waited for it.
+func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment, took time.Duration) {
 	args := []any{"container", s.ID, "name", s.Name, "pod", s.Pod, "namespace", s.Namespace}
 	if a.Skip != "" {
 		p.log.Debug("container left alone", append(args, "reason", a.Skip)...)
 	} else {
-		p.log.Info("container injected", append(args, "views", len(a.Views), "shim", a.Shim != "", "env", len(a.Env), "cpuset", a.CPUSet)...)
+		p.log.Info("container injected", append(args, "views", len(a.Views), "shim", a.Shim != "", "env", len(a.Env), "cpuset", a.CPUSet, "took", took.String())...)
 	}
 	for _, o := range a.Omissions {
 		p.log.Warn("part of an injection left out", append(args, "what", o.What, "reason", o.Why)...)
@@ -139,16 +141,9 @@ func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment) {
 	}
 }
 
-// PostCreateContainer notes the process and cgroup of a container that the
-// runtime has made, where it tells the pid already.
-func (p *plugin) PostCreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
-	if c.GetPid() == 0 {
-		return nil // StartContainer will tell
-	}
-	return p.refresh(ctx, "PostCreateContainer", pod, c)
-}
-
-// StartContainer notes the process and cgroup before the program runs.
+// StartContainer notes the process and cgroup before the program runs. Every
+// runtime tells them here; PostCreateContainer, which comes earlier, has them
+// with some only, and is one more request that a creation waits for.
 func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
 	return p.refresh(ctx, "StartContainer", pod, c)
 }

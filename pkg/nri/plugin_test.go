@@ -101,8 +101,6 @@ func TestEvents(t *testing.T) {
 		send func() error
 		want string
 	}{
-		{"PostCreateContainer before the process", func() error { return p.PostCreateContainer(ctx, pod, &api.Container{Id: "a"}) }, ""},
-		{"PostCreateContainer", func() error { return p.PostCreateContainer(ctx, pod, running) }, "refresh a"},
 		{"StartContainer", func() error { return p.StartContainer(ctx, pod, running) }, "refresh a"},
 		{"PostUpdateContainer", func() error { return p.PostUpdateContainer(ctx, pod, running) }, "refresh a"},
 		{"StopContainer", func() error { _, err := p.StopContainer(ctx, pod, running); return err }, "remove a"},
