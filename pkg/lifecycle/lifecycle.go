@@ -157,11 +157,16 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	if m.put(c) != nil {
 		st.ViewAnswers, st.SizePage = false, ""
 	} else {
-		// The page first: the view's server learns of the entry meanwhile.
+		answer := m.askView(ctx, s.ID, adj.Views)
 		if m.keepPage(c) != nil {
 			st.SizePage = ""
 		}
-		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
+		// The lock is let go until the view has answered: one that does not
+		// holds up the containers that ask it and nothing else. The entry stays
+		// this call's until the runtime has its answer, or ctx has ended.
+		m.mu.Unlock()
+		st.ViewAnswers = <-answer
+		m.mu.Lock()
 	}
 	if ctx.Err() != nil {
 		return adj // nobody waits any more, and the container may be gone again
@@ -174,21 +179,22 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	return adj
 }
 
-// viewAnswers asks the view for a new container's files. m.mu, which is held,
-// is let go meanwhile: a view that does not answer holds up the containers that
-// ask it and nothing else. The entry is the caller's until the runtime has its
-// answer, or ctx has ended.
-func (m *Manager) viewAnswers(ctx context.Context, id string, paths []string) bool {
+// askView asks the view for a new container's files. What is received is
+// whether it answers.
+func (m *Manager) askView(ctx context.Context, id string, paths []string) <-chan bool {
+	answer := make(chan bool, 1)
 	if len(paths) == 0 {
-		return true
+		answer <- true
+		return answer
 	}
-	m.mu.Unlock()
-	err := m.cfg.View.Check(ctx, id, paths)
-	m.mu.Lock()
-	if err != nil {
-		m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
-	}
-	return err == nil
+	go func() {
+		err := m.cfg.View.Check(ctx, id, paths)
+		if err != nil {
+			m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
+		}
+		answer <- err == nil
+	}()
+	return answer
 }
 
 // keepPage makes the size page of a container with a shim say what its entry
