@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 )
@@ -78,24 +77,38 @@ func TestCheckAsksAServerOnce(t *testing.T) {
 
 // Containers that are created at once wait for each other rather than take the
 // view for silent.
-func TestCheckOfManyAtOnce(t *testing.T) {
-	c := testView(t, "id/proc/stat")
-	c.questions.deadline = time.Minute
-	for range cap(c.questions.places) {
-		c.questions.places <- struct{}{}
-	}
-	var wg sync.WaitGroup
-	errs := make(chan error, 3*maxAsked)
+func TestManyQuestionsAtOnce(t *testing.T) {
+	q := newQuestions(time.Minute)
+	running, answer := make(chan struct{}), make(chan struct{})
+	errs := make(chan error, 4*maxAsked)
 	for range cap(errs) {
-		wg.Go(func() { errs <- c.Check(t.Context(), "id", []string{"/proc/stat"}) })
+		go func() {
+			errs <- q.ask(t.Context(), func() error {
+				running <- struct{}{}
+				<-answer
+				return nil
+			})
+		}()
 	}
-	for range cap(c.questions.places) {
-		<-c.questions.places
+	for range maxAsked { // no more run at once: the others wait, or have failed
+		<-running
 	}
-	wg.Wait()
-	for range cap(errs) {
-		if err := <-errs; err != nil {
-			t.Error(err)
+	select {
+	case <-running:
+		t.Errorf("more than %d at once", maxAsked)
+	case err := <-errs:
+		t.Errorf("with %d under way: %v", maxAsked, err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(answer)
+	for range cap(errs) - maxAsked {
+		select {
+		case <-running:
+		case err := <-errs:
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-running
 		}
 	}
 }
