@@ -126,7 +126,7 @@ func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) err
 
 // report writes the section of the report.
 func (c *creation) report(w io.Writer) {
-	fmt.Fprintf(w, "## Creation of containers\n\n"+
+	fmt.Fprintf(w, "### Creation of containers\n\n"+
 		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
 		"without Truesize p50 %s, with it p50 %s, %s.\n\n"+
 		"The agent's answer to NRI's CreateContainer, by the agent's log:\n\n",
