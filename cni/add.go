@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"golang.org/x/sys/unix"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -27,9 +25,7 @@ const maxConflicts = 5
 // Add attaches a container and hands the result to emit, which prints it. If
 // anything fails, emit included, all that was made is taken back.
 func Add(ctx context.Context, args *skel.CmdArgs, emit func(types.Result, string) error) (err error) {
-	stamp("begin")
 	c, err := begin(ctx, args)
-	stamp("begun")
 	if err != nil {
 		return err
 	}
@@ -109,22 +105,13 @@ type adding struct {
 	result *current.Result
 }
 
-func stamp(w string) {
-	var u unix.Timespec
-	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &u)
-	fmt.Fprintln(os.Stderr, w, u.Nano()/1000)
-}
 func (a *adding) run() error {
-	stamp("run")
-	defer func() { stamp("end") }()
 	if err := a.prepare(); err != nil {
 		return err
 	}
-	stamp("prepared")
 	if err := a.attach(); err != nil {
 		return err
 	}
-	stamp("attached")
 	if err := a.configure(); err != nil {
 		return err
 	}
@@ -171,7 +158,6 @@ func (a *adding) attach() error {
 		if err := a.allocate(); err != nil {
 			return err
 		}
-		stamp("allocated")
 		if err := a.makeLink(a.deriveMAC()); err != nil {
 			return err
 		}
@@ -288,13 +274,13 @@ func (a *adding) configure() error {
 	if err := a.addAddresses(); err != nil {
 		return err
 	}
-	stamp("addressed")
+	wasUp := a.up
 	if err := a.setUp(); err != nil {
 		return err
 	}
-	stamp("up")
-	a.announce()
-	stamp("announced")
+	if wasUp || a.quiet {
+		a.announce() // else the kernel did as the interface came up
+	}
 	if err := a.addRoutes(); err != nil {
 		return err
 	}

@@ -147,12 +147,8 @@ func ParseConf(stdin []byte, args string) (*Conf, error) {
 		}
 		return nil, fail(types.ErrInvalidNetworkConfig, "the network configuration cannot be used", err)
 	}
-	var given map[string]json.RawMessage
-	if err := json.Unmarshal(stdin, &given); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "the network configuration is not a JSON object", err)
-	}
-	v, ok := given["cni.dev/valid-attachments"]
-	c.validGiven = ok && string(v) != "null"
+	// An empty list says that every attachment is to go, none says nothing.
+	c.validGiven = c.ValidAttachments != nil
 	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
 		return nil, fail(types.ErrDecodingFailure, "prevResult cannot be used", err)
 	}

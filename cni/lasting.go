@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/cni/hostlocal"
+	"github.com/truesize/truesize/cni/internal/file"
 	"github.com/truesize/truesize/cni/state"
 )
 
@@ -190,7 +191,7 @@ func (c *call) noteConflict(found *conflict) error {
 // of the reference plugin's running pods may be there.
 func (c *engine) sweepBoot(network string, store *hostlocal.Store) error {
 	path := c.networkFile(network, bootFile)
-	seen, err := os.ReadFile(path)
+	seen, err := file.Read(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -211,7 +212,7 @@ func (c *engine) sweepBoot(network string, store *hostlocal.Store) error {
 
 // readMap reads a JSON object; no file, or a damaged one, is an empty one.
 func readMap[T any](path string) (map[string]T, error) {
-	data, err := os.ReadFile(path)
+	data, err := file.Read(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

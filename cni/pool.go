@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/truesize/truesize/cni/hostlocal"
+	"github.com/truesize/truesize/cni/internal/file"
+	"github.com/truesize/truesize/cni/internal/jsonw"
 	"github.com/truesize/truesize/cni/state"
 )
 
@@ -20,14 +22,33 @@ type pool struct {
 	Sets    []hostlocal.RangeSet `json:"sets"`
 }
 
+func (p pool) encode() []byte {
+	var sets [][]byte
+	for _, s := range p.Sets {
+		var ranges [][]byte
+		for _, r := range s {
+			var o jsonw.Object
+			o.String("Subnet", r.Subnet.String())
+			o.String("Start", r.Start.String())
+			o.String("End", r.End.String())
+			if r.Gateway.IsValid() {
+				o.String("Gateway", r.Gateway.String())
+			}
+			ranges = append(ranges, o.Bytes())
+		}
+		sets = append(sets, jsonw.Array(ranges))
+	}
+	var o jsonw.Object
+	o.String("dataDir", p.DataDir)
+	o.Raw("sets", jsonw.Array(sets))
+	return o.Bytes()
+}
+
 // notePool writes the description when it has changed.
 func (c *call) notePool(local *hostlocal.Config) error {
-	want, err := json.Marshal(pool{DataDir: local.DataDir, Sets: local.Sets})
-	if err != nil {
-		return err
-	}
+	want := pool{DataDir: local.DataDir, Sets: local.Sets}.encode()
 	path := c.networkFile(c.key.Network, poolFile)
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
+	if have, err := file.Read(path); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
 	return state.WriteFile(path, want, true)
@@ -35,7 +56,7 @@ func (c *call) notePool(local *hostlocal.Config) error {
 
 // readPool returns the description of a network's pools, nil if there is none.
 func (c *engine) readPool(network string) (*pool, error) {
-	data, err := os.ReadFile(c.networkFile(network, poolFile))
+	data, err := file.Read(c.networkFile(network, poolFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

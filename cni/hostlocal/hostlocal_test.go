@@ -314,3 +314,12 @@ func TestReleasedLogStaysSmall(t *testing.T) {
 		t.Errorf("the newest line says %d", at)
 	}
 }
+
+// TestReleasedLogKeepsEachAddress: a pool that is used over and over keeps the
+// time of every address, however often the busiest are freed.
+func TestReleasedLogKeepsEachAddress(t *testing.T) {
+	got := newestLines("10.0.0.1 1\n10.0.0.2 2\n10.0.0.3 3\n10.0.0.2 4\n10.0.0.2 5\ncut", 2)
+	if want := "10.0.0.3 3\n10.0.0.2 5\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

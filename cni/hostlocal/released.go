@@ -6,9 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/truesize/truesize/cni/internal/file"
 )
 
 // The released log holds when addresses were freed, one "address unixtime"
@@ -16,8 +19,8 @@ import (
 // be used again. It is advice: losing it costs nothing but that order.
 const (
 	releasedFile = ".truesize.released"
-	maxReleased  = 64 << 10 // bytes at which the log is written anew
-	keepReleased = 1024     // lines kept then
+	maxReleased  = 32 << 10 // bytes at which the log is written anew
+	keepReleased = 512      // addresses kept then
 )
 
 func (s *Store) noteReleased(freed []netip.Addr, now time.Time) error {
@@ -41,24 +44,36 @@ func (s *Store) noteReleased(freed []netip.Addr, now time.Time) error {
 	return nil
 }
 
-// compactReleased keeps the newest lines.
+// compactReleased keeps the newest line of each of the addresses freed last.
 func (s *Store) compactReleased(path string) {
-	data, err := os.ReadFile(path)
+	data, err := file.Read(path)
 	if err != nil {
 		return
 	}
-	lines := strings.SplitAfter(string(data), "\n")
-	if len(lines) > keepReleased {
-		lines = lines[len(lines)-keepReleased:]
-	}
-	if err := s.write(releasedFile, strings.Join(lines, "")); err != nil {
+	if err := s.write(releasedFile, newestLines(string(data), keepReleased)); err != nil {
 		os.Remove(path)
 	}
 }
 
+// newestLines returns the last line of each address, those of at most n.
+func newestLines(log string, n int) string {
+	lines := strings.SplitAfter(log, "\n")
+	seen := map[string]bool{}
+	var keep []string
+	for i := len(lines) - 1; i >= 0 && len(keep) < n; i-- {
+		addr, _, ok := strings.Cut(lines[i], " ")
+		if ok && !seen[addr] {
+			seen[addr] = true
+			keep = append(keep, lines[i])
+		}
+	}
+	slices.Reverse(keep)
+	return strings.Join(keep, "")
+}
+
 // released returns when each address was freed last, as far as the log knows.
 func (s *Store) released() map[netip.Addr]int64 {
-	data, err := os.ReadFile(filepath.Join(s.dir, releasedFile))
+	data, err := file.Read(filepath.Join(s.dir, releasedFile))
 	if err != nil {
 		return nil
 	}
@@ -67,7 +82,7 @@ func (s *Store) released() map[netip.Addr]int64 {
 
 // parseReleased skips lines that are cut or damaged.
 func parseReleased(data []byte) map[netip.Addr]int64 {
-	at := map[netip.Addr]int64{}
+	at := make(map[netip.Addr]int64, bytes.Count(data, []byte{'\n'}))
 	for line := range strings.Lines(string(data)) {
 		addr, sec, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok {

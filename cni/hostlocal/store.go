@@ -3,7 +3,6 @@ package hostlocal
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/cni/internal/file"
 	"github.com/truesize/truesize/cni/internal/flock"
 )
 
@@ -182,12 +182,7 @@ func (s *Store) names() ([]string, error) {
 
 // readSmall reads at most maxFile bytes.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	return file.ReadAtMost(path, maxFile, unix.O_NOFOLLOW)
 }
 
 // parseOwner reads a reservation file: "id\r\nifname", or "id" alone.
@@ -209,11 +204,11 @@ func (s *Store) reserve(a netip.Addr, o Owner) error {
 
 func (s *Store) write(name, content string) error {
 	tmp := filepath.Join(s.dir, tempFile)
-	if err := os.WriteFile(tmp, []byte(content), fileMode); err != nil {
+	if err := file.Write(tmp, []byte(content), fileMode, false); err != nil {
 		os.Remove(tmp)
 		return fmt.Errorf("write address store: %w", err)
 	}
-	if err := os.Rename(tmp, filepath.Join(s.dir, name)); err != nil {
+	if err := unix.Rename(tmp, filepath.Join(s.dir, name)); err != nil {
 		return fmt.Errorf("write address store: %w", err)
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/cni/internal/file"
 	"github.com/truesize/truesize/cni/netns"
 )
 
@@ -43,7 +44,11 @@ type Conn struct {
 
 // Dial opens an rtnetlink socket in ns.
 func Dial(ns *netns.NS) (*Conn, error) {
-	h, err := netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	at := vnetns.NsHandle(ns.Fd())
+	if ns.Here() {
+		at = vnetns.None() // no need to go there and back
+	}
+	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink in %s: %w", ns.Path(), err)
 	}
@@ -205,8 +210,8 @@ func (c *Conn) Sysctl(key, value string) error {
 // SysctlHere is [Conn.Sysctl] for the calling thread's namespace.
 func SysctlHere(key, value string) error {
 	path := filepath.Join("/proc/sys/net", key)
-	if err := os.WriteFile(path, []byte(value), 0); err != nil {
-		if have, rerr := os.ReadFile(path); rerr == nil && string(have) == value+"\n" {
+	if err := file.Set(path, value); err != nil {
+		if have, rerr := file.Read(path); rerr == nil && string(have) == value+"\n" {
 			return nil
 		}
 		return fmt.Errorf("set sysctl net/%s=%s: %w", key, value, err)

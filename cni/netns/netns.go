@@ -4,7 +4,6 @@ package netns
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,7 @@ var (
 
 // A NS is an open network namespace; being open keeps it alive.
 type NS struct {
-	f    *os.File
+	fd   int
 	path string
 	id   ID
 	here bool // it is the namespace of the goroutines that use it
@@ -33,16 +32,16 @@ type ID struct{ Dev, Ino uint64 }
 // or is the file system's.
 func Open(path string) (*NS, error) {
 	// O_NONBLOCK: opening a named pipe at path must not hang.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 		return nil, fmt.Errorf("%w: %s", ErrNotExist, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace: %w", err)
+		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
 	}
-	ns := &NS{f: f, path: path}
+	ns := &NS{fd: fd, path: path}
 	if err := ns.identify(); err != nil {
-		f.Close()
+		unix.Close(fd)
 		return nil, err
 	}
 	return ns, nil
@@ -78,16 +77,19 @@ func (n *NS) identify() error {
 }
 
 // Close lets go of the namespace.
-func (n *NS) Close() error { return n.f.Close() }
+func (n *NS) Close() error { return unix.Close(n.fd) }
 
 // Fd returns its descriptor, valid until Close.
-func (n *NS) Fd() int { return int(n.f.Fd()) }
+func (n *NS) Fd() int { return n.fd }
 
 // Path returns the path by which it was opened.
 func (n *NS) Path() string { return n.path }
 
 // ID returns its identity.
 func (n *NS) ID() ID { return n.id }
+
+// Here reports whether the callers are in the namespace: see [Current].
+func (n *NS) Here() bool { return n.here }
 
 // Do calls f on a thread that is in the namespace. Sockets made by f stay in
 // it; goroutines started by f are not in it.

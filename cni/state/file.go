@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/cni/internal/file"
 )
 
 const tempSuffix = ".tmp"
@@ -17,35 +21,16 @@ func WriteFile(path string, data []byte, durable bool) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	tmp := filepath.Join(dir, "."+filepath.Base(path)+tempSuffix)
-	if err := writeTemp(tmp, data, durable); err != nil {
+	if err := file.Write(tmp, data, 0o600, durable); err != nil {
 		os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := unix.Rename(tmp, path); err != nil {
 		os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if durable {
 		return syncDir(dir)
-	}
-	return nil
-}
-
-func writeTemp(tmp string, data []byte, durable bool) (err error) {
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-	}()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if durable {
-		return f.Sync()
 	}
 	return nil
 }

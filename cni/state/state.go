@@ -34,6 +34,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/cni/internal/file"
 	"github.com/truesize/truesize/cni/internal/flock"
 )
 
@@ -167,7 +168,7 @@ func Open(run, state string) (*Dir, error) {
 	if state == "" {
 		state = DefaultStateDir
 	}
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, err := file.Read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
@@ -208,10 +209,7 @@ func (d *Dir) NetworkDir(network string) string {
 
 // Put writes a's record; with a delegated IPAM also its lasting copy.
 func (d *Dir) Put(a *Attachment) error {
-	data, err := json.Marshal(a)
-	if err != nil {
-		return fmt.Errorf("encode record of %s: %w", a.Key, err)
-	}
+	data := a.encode()
 	if a.IPAM.Delegated() && a.Phase == Adding {
 		if err := WriteFile(d.leasePath(a.Key), data, true); err != nil {
 			return err
@@ -244,7 +242,7 @@ func (d *Dir) Remove(k Key) error {
 }
 
 func readRecord(path string) (*Attachment, error) {
-	data, err := os.ReadFile(path)
+	data, err := file.ReadAtMost(path, maxRecord+1, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, path)
 	}
