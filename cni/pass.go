@@ -55,8 +55,9 @@ func (c *Collector) Close() {
 // Pass collects what dead attachments have left, and puts right what living
 // ones have lost on the node. An attachment is dead if it cannot be alive
 // (earlier boot, namespace gone), or if forgotten, which may be nil, says so
-// of its container.
-func (c *Collector) Pass(ctx context.Context, forgotten func(containerID string, since time.Time) bool) error {
+// of it. Only the attachments of Kubernetes pods are put to forgotten: what an
+// admin or another tool attaches is in nobody's list.
+func (c *Collector) Pass(ctx context.Context, forgotten func(Attached) bool) error {
 	c.ctx = ctx
 	networks, err := c.dir.Networks()
 	if err != nil {
@@ -71,7 +72,7 @@ func (c *Collector) Pass(ctx context.Context, forgotten func(containerID string,
 	for _, n := range networks {
 		note(c.passBoot(n))
 		_, err := c.collect(n, func(_ state.Key, rec *state.Attachment) bool {
-			return rec != nil && (c.gone(rec) || forgotten != nil && forgotten(rec.ContainerID, rec.Created))
+			return rec != nil && (c.gone(rec) || forgotten != nil && rec.Pod.Name != "" && forgotten(attached(rec)))
 		}, nil)
 		note(err)
 		note(c.sweepClaims(n))
@@ -80,6 +81,24 @@ func (c *Collector) Pass(ctx context.Context, forgotten func(containerID string,
 	}
 	note(c.sweepShims())
 	return errors.Join(errs...)
+}
+
+// Attached is what is to be judged of an attachment whose namespace exists.
+type Attached struct {
+	ContainerID string
+	Since       time.Time // when its ADD began
+	ns          netns.ID
+}
+
+func attached(rec *state.Attachment) Attached {
+	return Attached{rec.ContainerID, rec.Created, netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno}}
+}
+
+// Inhabited reports whether a process of the proc file system at proc is in
+// the attachment's namespace; true where that cannot be said.
+func (a Attached) Inhabited(proc string) bool {
+	in, err := netns.Inhabited(proc, a.ns)
+	return in || err != nil
 }
 
 // passBoot frees the addresses of an earlier boot.

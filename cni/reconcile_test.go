@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,27 +100,64 @@ func TestReconcileRestoresTheNode(t *testing.T) {
 	wantNothingLeft(t, n, p)
 }
 
-// TestReconcileForgotten: the runtime has lost a sandbox whose namespace
-// still exists.
+// TestReconcileForgotten: the runtime has lost sandboxes whose namespaces
+// still exist. Only a pod's with nobody in it goes, and only once the runtime
+// has said twice that it does not know it.
 func TestReconcileForgotten(t *testing.T) {
 	lan := nettest.NewLAN(t)
 	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
 	conf := n.with("hostAccess", true)
-	known, lost := newPod(t, "known"), newPod(t, "lost")
-	n.add(known, conf)
-	n.add(lost, conf)
+	known, lost, lives := newPod(t, "known"), newPod(t, "lost"), newPod(t, "lives")
+	for _, p := range []*pod{known, lost, lives} {
+		n.add(p.named("default", p.id), conf)
+	}
+	other := newPod(t, "other") // not a pod's: an admin's, by cnitool
+	n.add(other, conf)
+	background(t, lives.Host, exec.Command("sleep", "1000"))
 	ids, ok := map[string]bool{"known": true}, false
 	r := reconcile.New(reconcile.Config{RunDir: filepath.Join(n.dir, "run"), StateDir: filepath.Join(n.dir, "state"),
 		Grace: time.Nanosecond, Sandboxes: func(context.Context) (map[string]bool, bool) { return ids, ok }})
-	for i, want := range []int{2, 2, 2, 1, 1} {
+	for i, step := range []struct {
+		ok   bool
+		left int
+	}{
+		{false, 4}, {false, 4},
+		{true, 4},
+		{false, 4}, // between, the runtime was away: it begins anew
+		{true, 4}, {true, 3}, {true, 3},
+	} {
+		ok = step.ok
 		pass(t, n, r)
-		if got := len(reservations(t, n)); got != want {
-			t.Errorf("after pass %d %d addresses are reserved, want %d", i, got, want)
+		if got := len(reservations(t, n)); got != step.left {
+			t.Errorf("after pass %d %d addresses are reserved, want %d", i, got, step.left)
 		}
-		ok = i >= 1 // passes 2 and 3 are the first that know
 	}
-	if lost.Has("eth0") || !known.Has("eth0") {
-		t.Error("the wrong pod was collected")
+	if lost.Has("eth0") {
+		t.Error("the lost pod's interface is left")
+	}
+	for _, p := range []*pod{known, lives, other} {
+		if !p.Has("eth0") {
+			t.Errorf("the interface of %s was collected", p.id)
+		}
+	}
+	if n.Has("ts-eth0") != true {
+		t.Error("the shim is gone while pods use it")
+	}
+}
+
+// TestReconcileGrace: a young pod is in no list yet.
+func TestReconcileGrace(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	p := newPod(t, "young").named("default", "young")
+	n.add(p, n.conf)
+	r := reconcile.New(reconcile.Config{RunDir: filepath.Join(n.dir, "run"), StateDir: filepath.Join(n.dir, "state"),
+		Grace: time.Hour, Sandboxes: func(context.Context) (map[string]bool, bool) { return nil, true }})
+	for range 3 {
+		pass(t, n, r)
+	}
+	if !p.Has("eth0") {
+		t.Error("it was collected")
 	}
 }
 

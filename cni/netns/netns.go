@@ -4,6 +4,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -116,4 +117,36 @@ func (n *NS) Do(f func() error) error {
 	}
 	runtime.UnlockOSThread()
 	return err
+}
+
+// Inhabited reports whether any process of the proc file system at proc is in
+// the namespace. Processes that end meanwhile are in none; one that cannot be
+// looked at is an error, but for the node's init, which is in no pod and which
+// security modules like to hide.
+func Inhabited(proc string, id ID) (bool, error) {
+	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "ns", "net"))
+	if err != nil {
+		return false, fmt.Errorf("list processes: %w", err)
+	}
+	if len(links) == 0 {
+		return false, fmt.Errorf("list processes: %s has none", proc)
+	}
+	init := filepath.Join(proc, "1", "ns", "net")
+	for _, l := range links {
+		if l == init {
+			continue
+		}
+		var st unix.Stat_t
+		err := unix.Stat(l, &st)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("look at %s: %w", l, err)
+		}
+		if (ID{Dev: st.Dev, Ino: st.Ino}) == id {
+			return true, nil
+		}
+	}
+	return false, nil
 }

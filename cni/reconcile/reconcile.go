@@ -24,10 +24,12 @@ type Config struct {
 
 	// Sandboxes returns the ids of all pod sandboxes that the runtime knows,
 	// running or not; ok is false while that cannot be said. It may be nil.
-	// An attachment whose sandbox the runtime does not know in two passes, and
-	// that is older than Grace, is collected although its namespace exists.
+	// A pod's attachment whose sandbox the runtime does not know in two passes,
+	// and that is older than Grace, is collected although its namespace exists,
+	// if no process is in that.
 	Sandboxes func(context.Context) (ids map[string]bool, ok bool)
 	Grace     time.Duration // 0 for two minutes
+	Proc      string        // the node's proc file system; "" for /proc
 
 	Log *slog.Logger // nil for slog.Default
 }
@@ -46,6 +48,9 @@ func New(cfg Config) *Reconciler {
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 2 * time.Minute
+	}
+	if cfg.Proc == "" {
+		cfg.Proc = "/proc"
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -77,7 +82,11 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
-	return c.Pass(ctx, r.forgotten(ctx))
+	dead := r.forgotten(ctx)
+	if dead == nil {
+		return c.Pass(ctx, nil)
+	}
+	return c.Pass(ctx, func(a cni.Attached) bool { return dead(a.ContainerID, a.Since) && !a.Inhabited(r.cfg.Proc) })
 }
 
 // forgotten returns a judge of which containers the runtime has forgotten.

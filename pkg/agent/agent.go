@@ -72,17 +72,18 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 
 // An agent is the parts, made and not yet running.
 type agent struct {
-	cfg      config.Config
-	log      *slog.Logger
-	metrics  *metrics.Metrics
-	cgroups  *cgroup.FS
-	manager  *lifecycle.Manager
-	registry *registry.Dir
-	view     *viewd.Client
-	health   *health
-	pods     *pods
-	logs     *logs.Component       // nil without the section logs
-	network  *reconcile.Reconciler // nil when switched off
+	cfg       config.Config
+	log       *slog.Logger
+	metrics   *metrics.Metrics
+	cgroups   *cgroup.FS
+	manager   *lifecycle.Manager
+	registry  *registry.Dir
+	view      *viewd.Client
+	health    *health
+	pods      *pods
+	sandboxes sandboxes
+	logs      *logs.Component       // nil without the section logs
+	network   *reconcile.Reconciler // nil when switched off
 }
 
 func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
@@ -197,7 +198,7 @@ func (a *agent) run(ctx context.Context) error {
 	group.Go(func() error {
 		return nri.New(nri.Config{
 			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,
-			Manager: a.pods, Observer: a.health, Log: a.log,
+			Manager: a.pods, Observer: a.health, Sandboxes: &a.sandboxes, Log: a.log,
 		}).Run(ctx)
 	})
 	if a.logs != nil {

@@ -37,7 +37,8 @@ func (a *agent) newNetwork() *reconcile.Reconciler {
 		return nil
 	}
 	r := reconcile.New(reconcile.Config{
-		RunDir: filepath.Join(a.cfg.RunDir, "cni"), StateDir: filepath.Join(a.cfg.StateDir, "cni"), Log: a.log,
+		RunDir: filepath.Join(a.cfg.RunDir, "cni"), StateDir: filepath.Join(a.cfg.StateDir, "cni"),
+		Proc: procRoot, Sandboxes: a.sandboxes.all, Log: a.log,
 	})
 	a.metrics.Register(cnimetrics.New(r))
 	return r

@@ -147,7 +147,7 @@ func (o *fakeObserver) await(t *testing.T, ok bool) {
 func testPlugin() (*plugin, *fakeManager, *fakeObserver) {
 	m, o := newFakeManager(), newFakeObserver()
 	return &plugin{
-		manager: m, observer: o, log: slog.New(slog.DiscardHandler),
+		manager: m, observer: o, sandboxes: &fakeSandboxes{}, log: slog.New(slog.DiscardHandler),
 		deadline: time.Minute, ready: func() {},
 	}, m, o
 }

@@ -54,10 +54,11 @@ const requestDeadline = time.Second
 
 // plugin handles the requests of one connection.
 type plugin struct {
-	manager  Manager
-	observer Observer
-	log      *slog.Logger
-	deadline time.Duration
+	manager   Manager
+	observer  Observer
+	sandboxes Sandboxes
+	log       *slog.Logger
+	deadline  time.Duration
 	// ready is called when the runtime has told all there is.
 	ready func()
 }
@@ -90,6 +91,7 @@ func (p *plugin) Synchronize(ctx context.Context, pods []*api.PodSandbox, list [
 		specs = append(specs, spec(byID[c.GetPodSandboxId()], c))
 	}
 	p.handle(ctx, "Synchronize", "", func() error { return p.manager.Synchronize(specs) })
+	p.sandboxes.Known(idsOf(pods))
 	p.log.Info("registered with the runtime", "pods", len(pods), "containers", len(list))
 	p.ready()
 	return nil, nil

@@ -22,6 +22,7 @@ type Config struct {
 	PluginIndex string
 	Manager     Manager
 	Observer    Observer
+	Sandboxes   Sandboxes
 	Log         *slog.Logger
 }
 
@@ -50,6 +51,7 @@ func (c *Client) Run(ctx context.Context) error {
 	wait := c.firstWait
 	for {
 		registered, err := c.session(ctx)
+		c.cfg.Sandboxes.Unknown()
 		c.cfg.Observer.Connected(false)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -81,7 +83,7 @@ func (c *Client) session(ctx context.Context) (registered bool, err error) {
 
 	ready := make(chan struct{})
 	p := &plugin{
-		manager: c.cfg.Manager, observer: c.cfg.Observer, log: c.cfg.Log,
+		manager: c.cfg.Manager, observer: c.cfg.Observer, sandboxes: c.cfg.Sandboxes, log: c.cfg.Log,
 		deadline: requestDeadline,
 		ready:    sync.OnceFunc(func() { close(ready) }),
 	}

@@ -71,7 +71,7 @@ func newClient(socket string) (*fakeManager, *fakeObserver, *Client) {
 	m, o := newFakeManager(), newFakeObserver()
 	c := New(Config{
 		Socket: socket, PluginName: "truesize", PluginIndex: "90",
-		Manager: m, Observer: o, Log: slog.New(slog.DiscardHandler),
+		Manager: m, Observer: o, Sandboxes: &fakeSandboxes{}, Log: slog.New(slog.DiscardHandler),
 	})
 	c.firstWait, c.lastWait = time.Millisecond, 20*time.Millisecond
 	return m, o, c
