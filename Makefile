@@ -92,6 +92,8 @@ bench: ready
 	@$(SECTION) view run/bench-view.md
 	@cd test/bench/logs && go run . -out ../../../run/bench-logs.md
 	@$(SECTION) logs run/bench-logs.md
+	@cd test/bench/cni && go run . -n 100 -mb 192 -out ../../../run/bench-cni.md || test $$? = 1
+	@$(SECTION) network run/bench-cni.md
 	@cd test/bench/shim && go run .
 	@go run ./test/bench/cpuset
 

@@ -52,7 +52,7 @@ func (b *bench) traffic(g *goals, ours, ref *node, mb int) error {
 	}
 	ways["veth"] = way{ref.name, veth[0], "172.31.0.2"}
 	rtt, rate := map[string][]time.Duration{}, map[string][]time.Duration{}
-	for range 5 { // in turn, so that all see the same machine
+	for range 15 { // in turn, so that all see the same machine
 		for name, w := range ways {
 			d, err := b.pingPong(w.from, w.to, w.addr, 5000)
 			if err != nil {
