@@ -12,7 +12,7 @@ import (
 // what it made.
 //
 // It listens from the first moment that somebody looks: listening costs the
-// program a thread, as long as all the rest of its start (docs/decisions/0006).
+// program a thread, as long as all the rest of its start (docs/decisions/0007).
 // A call that waits for nothing is over before a signal could matter. Should
 // one end it, the record that it wrote first says what to take back, as after
 // a kill -9.
