@@ -16,7 +16,8 @@ var errTest = errors.New("test")
 
 // fakeManager records what it is told, and answers as create says.
 type fakeManager struct {
-	create func(context.Context, lifecycle.Spec) (inject.Adjustment, error)
+	create  func(context.Context, lifecycle.Spec) (inject.Adjustment, error)
+	refresh func() // nil: at once
 
 	mu        sync.Mutex
 	calls     []string
@@ -64,6 +65,9 @@ func (m *fakeManager) Rebalance() []lifecycle.CPUSet {
 func (m *fakeManager) Applied(s lifecycle.CPUSet) { m.note("applied " + s.ID + " " + s.CPUs) }
 func (m *fakeManager) Abandon(id string)          { m.abandoned <- id }
 func (m *fakeManager) Refresh(s lifecycle.Spec) error {
+	if m.refresh != nil {
+		m.refresh()
+	}
 	m.note("refresh " + s.ID)
 	return nil
 }

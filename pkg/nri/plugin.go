@@ -59,6 +59,7 @@ type plugin struct {
 	sandboxes Sandboxes
 	log       *slog.Logger
 	deadline  time.Duration
+	turns     turns
 	// ready is called when the runtime has told all there is.
 	ready func()
 }
@@ -145,15 +146,22 @@ func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment, took time.Durati
 
 // StartContainer notes the process and cgroup before the program runs. Every
 // runtime tells them here; PostCreateContainer, which comes earlier, has them
-// with some only, and is one more request that a creation waits for.
+// with some only, and is one more request that a creation waits for. The
+// container's size is in its entry already, so the runtime need not wait: it
+// has its own work to do until the program runs.
 func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
-	return p.refresh(ctx, "StartContainer", pod, c)
+	s := spec(pod, c)
+	r := p.begin("StartContainer", s.ID, func() error { return p.manager.Refresh(s) })
+	go p.await(context.WithoutCancel(ctx), r)
+	return nil
 }
 
 // PostUpdateContainer follows a resize, once the kernel has the new limits:
 // what it then says is true even where the runtime applied only a part.
 func (p *plugin) PostUpdateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
-	return p.refresh(ctx, "PostUpdateContainer", pod, c)
+	s := spec(pod, c)
+	p.handle(ctx, "PostUpdateContainer", s.ID, func() error { return p.manager.Refresh(s) })
+	return nil
 }
 
 // StopContainer forgets a container when it has stopped: the runtime never
@@ -169,46 +177,62 @@ func (p *plugin) RemoveContainer(ctx context.Context, _ *api.PodSandbox, c *api.
 	return nil
 }
 
-func (p *plugin) refresh(ctx context.Context, request string, pod *api.PodSandbox, c *api.Container) error {
-	s := spec(pod, c)
-	p.handle(ctx, request, s.ID, func() error { return p.manager.Refresh(s) })
-	return nil
-}
-
 var (
 	errDeadline = errors.New("not done in time")
 	errPanic    = errors.New("panic")
 )
 
 // handle runs a request's work until it is done or the deadline is over, and
-// observes it. A panic costs this request, not the agent: containers would
+// observes it.
+func (p *plugin) handle(ctx context.Context, name, id string, work func() error) error {
+	return p.await(ctx, p.begin(name, id, work))
+}
+
+// A request is one whose work has begun.
+type request struct {
+	name, id string
+	start    time.Time
+	done     <-chan error
+}
+
+// begin begins a request's work, which comes after that of the container's
+// earlier requests. A panic costs this request, not the agent: containers would
 // go without injection until it was back.
-func (p *plugin) handle(ctx context.Context, request, id string, work func() error) error {
-	start := time.Now()
+func (p *plugin) begin(name, id string, work func() error) request {
+	before, leave := p.turns.take(id)
 	done := make(chan error, 1)
 	go func() {
+		defer leave()
 		defer func() {
 			if r := recover(); r != nil {
-				p.log.Error("request handler panicked", "request", request, "panic", r, "stack", string(debug.Stack()))
+				p.log.Error("request handler panicked", "request", name, "panic", r, "stack", string(debug.Stack()))
 				done <- fmt.Errorf("%w: %v", errPanic, r)
 			}
 		}()
+		if before != nil {
+			<-before
+		}
 		done <- work()
 	}()
+	return request{name: name, id: id, start: time.Now(), done: done}
+}
+
+// await waits for the end of a request's work, and observes it.
+func (p *plugin) await(ctx context.Context, r request) error {
 	timer := time.NewTimer(p.deadline)
 	defer timer.Stop()
 	var err error
 	select {
-	case err = <-done:
+	case err = <-r.done:
 	case <-timer.C:
 		err = errDeadline
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	p.observer.Request(request, time.Since(start))
+	p.observer.Request(r.name, time.Since(r.start))
 	if err != nil {
-		p.observer.Error("nri-" + request)
-		p.log.Error("request failed, the container goes on without", "request", request, "container", id, "error", err)
+		p.observer.Error("nri-" + r.name)
+		p.log.Error("request failed, the container goes on without", "request", r.name, "container", r.id, "error", err)
 	}
 	return err
 }

@@ -101,7 +101,6 @@ func TestEvents(t *testing.T) {
 		send func() error
 		want string
 	}{
-		{"StartContainer", func() error { return p.StartContainer(ctx, pod, running) }, "refresh a"},
 		{"PostUpdateContainer", func() error { return p.PostUpdateContainer(ctx, pod, running) }, "refresh a"},
 		{"StopContainer", func() error { _, err := p.StopContainer(ctx, pod, running); return err }, "remove a"},
 		{"RemoveContainer", func() error { return p.RemoveContainer(ctx, nil, running) }, "remove a"},
@@ -116,6 +115,38 @@ func TestEvents(t *testing.T) {
 		if got := strings.Join(m.took(), ", "); got != tt.want {
 			t.Errorf("%s: did %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// The runtime does not wait for what a start brings; what follows it does.
+func TestStartIsNotWaitedFor(t *testing.T) {
+	p, m, _ := testPlugin()
+	pod, ctx := &api.PodSandbox{Id: "p"}, t.Context()
+	release := make(chan struct{})
+	m.refresh = func() { <-release }
+	if err := p.StartContainer(ctx, pod, &api.Container{Id: "a", Pid: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.RemoveContainer(ctx, pod, &api.Container{Id: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_, _ = p.StopContainer(ctx, pod, &api.Container{Id: "a"})
+	}()
+	time.Sleep(20 * time.Millisecond) // for one that does not wait its turn
+	if got := m.took(); !slices.Equal(got, []string{"remove b"}) {
+		t.Errorf("before the start's work was done: %q", got)
+	}
+	close(release)
+	<-stopped
+	if got := m.took(); !slices.Equal(got, []string{"refresh a", "remove a"}) {
+		t.Errorf("after it: %q", got)
+	}
+	before, leave := p.turns.take("a")
+	if leave(); before != nil {
+		<-before // or hangs: the turn was never given back
 	}
 }
 
