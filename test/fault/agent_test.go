@@ -11,6 +11,7 @@ import (
 	"github.com/truesize/truesize/pkg/version"
 	agentview "github.com/truesize/truesize/pkg/viewd"
 	"github.com/truesize/truesize/pkg/views"
+	"github.com/truesize/truesize/test/reads"
 )
 
 // An agent of another version finds a view running: it is replaced by its own,
@@ -19,8 +20,8 @@ func TestAgentUpgradesView(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
 	before := n.status()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
-	at := monotonic()
+	r := n.startReaders(8, time.Millisecond)
+	at := reads.Now()
 	n.supervise(viewd1(t))
 	n.await("the agent's version", func() bool {
 		st := n.status()
@@ -28,9 +29,9 @@ func TestAgentUpgradesView(t *testing.T) {
 	})
 	n.await("the old keeper's end", func() bool { return gone(before.KeeperPID) })
 	time.Sleep(100 * time.Millisecond)
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, []int64{at})
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, []int64{at}, n.counted())
 }
 
 // An agent of another version whose truesize-viewd is broken changes nothing.

@@ -15,6 +15,7 @@ import (
 	"github.com/truesize/truesize/pkg/attach"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/reads"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +47,7 @@ func (n *node) run(c container) (inside []string) {
 		n.t.Fatal(err)
 	}
 	var files []attach.File
-	for _, f := range allFiles {
+	for _, f := range reads.Files() {
 		files = append(files, attach.File{Source: n.path("view", c.id, f), Target: "/" + f})
 	}
 	results, err := attach.New(attach.Options{RunDir: n.dir}).Attach(n.t.Context(), attach.Process{PID: pid}, files)
@@ -61,9 +62,9 @@ func (n *node) run(c container) (inside []string) {
 	return []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--pid"}
 }
 
-func (c container) targets() (list []target) {
-	for _, f := range allFiles {
-		list = append(list, target{Path: "/" + f, CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
+func (c container) targets() (list []reads.Target) {
+	for _, f := range reads.Files() {
+		list = append(list, reads.Target{Path: "/" + f, CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
 	}
 	return list
 }
@@ -73,9 +74,9 @@ func (c container) targets() (list []target) {
 func TestContainersNotice(t *testing.T) {
 	n := newNode(t, 2)
 	n.start()
-	var rs []*readers
+	var rs []*reads.Readers
 	for _, c := range n.containers {
-		rs = append(rs, startReaders(t, n.run(c), 2, time.Millisecond, c.targets()))
+		rs = append(rs, reads.Start(t, n.run(c), 2, time.Millisecond, c.targets()))
 	}
 	for range scaled(5, 50) {
 		server := n.server()
@@ -91,7 +92,7 @@ func TestContainersNotice(t *testing.T) {
 		}
 	}
 	for _, r := range rs {
-		r.stop().clean(t)
+		r.Stop().Clean(t)
 	}
 }
 
@@ -117,7 +118,7 @@ func TestAllKilled(t *testing.T) {
 	n.await("the repair", func() bool {
 		return n.repaired(inside, c)
 	})
-	startReaders(t, inside, 2, time.Millisecond, c.targets()).stop().clean(t)
+	reads.Start(t, inside, 2, time.Millisecond, c.targets()).Stop().Clean(t)
 }
 
 // Keeper and server are killed at once, but the spare is not: it serves, and
@@ -127,7 +128,7 @@ func TestSpareSurvives(t *testing.T) {
 	n.start()
 	n.await("a spare", func() bool { return n.status().SparePID != 0 })
 	time.Sleep(200 * time.Millisecond) // loaded
-	r := n.startReaders(4, time.Millisecond, allFiles...)
+	r := n.startReaders(4, time.Millisecond)
 	st := n.status()
 	n.kill(st.KeeperPID, syscall.SIGSTOP)
 	at := n.kill(st.ServerPID, syscall.SIGKILL)
@@ -137,9 +138,9 @@ func TestSpareSurvives(t *testing.T) {
 		return now.ServerPID == st.SparePID && now.Serving
 	})
 	n.answers()
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, []int64{at})
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, []int64{at}, n.counted())
 }
 
 // The connection is aborted by root, through fusectl.
@@ -170,7 +171,7 @@ func TestConnectionAborted(t *testing.T) {
 		})
 		n.answers()
 	}
-	startReaders(t, inside, 2, time.Millisecond, c.targets()).stop().clean(t)
+	reads.Start(t, inside, 2, time.Millisecond, c.targets()).Stop().Clean(t)
 }
 
 // repaired reports whether every file of a container is its own again.

@@ -13,7 +13,7 @@ func between() time.Duration { return time.Duration(20+rand.IntN(120)) * time.Mi
 func TestServerKilled(t *testing.T) {
 	n := newNode(t, 20)
 	n.start()
-	r := n.startReaders(8, 100*time.Microsecond, allFiles...)
+	r := n.startReaders(8, 100*time.Microsecond)
 	var kills []int64
 	for range scaled(40, 1000) {
 		pid := n.server()
@@ -22,9 +22,9 @@ func TestServerKilled(t *testing.T) {
 		n.await("its end", func() bool { return n.status().ServerPID != pid })
 	}
 	time.Sleep(between())
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, kills)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, kills, n.counted())
 	if c := n.status().Counters; c["deaths"] != uint64(len(kills)) {
 		t.Errorf("%d kills, counted %v", len(kills), c)
 	}
@@ -35,7 +35,7 @@ func TestServerKilled(t *testing.T) {
 func TestServerKilledAtOnce(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	var kills []int64
 	for range scaled(12, 50) {
 		var pid int
@@ -44,9 +44,9 @@ func TestServerKilledAtOnce(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
 	}
 	n.answers()
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, kills)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, kills, n.counted())
 	if n.status().Counters["degraded"] == 0 {
 		t.Error("the keeper never answered")
 	}
@@ -55,7 +55,7 @@ func TestServerKilledAtOnce(t *testing.T) {
 func TestKeeperKilled(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	var kills []int64
 	for range scaled(20, 200) {
 		time.Sleep(between())
@@ -63,9 +63,9 @@ func TestKeeperKilled(t *testing.T) {
 		kills = append(kills, n.kill(st.KeeperPID, syscall.SIGKILL))
 		n.await("another keeper", func() bool { return n.status().KeeperPID != st.KeeperPID })
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, kills)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, kills, n.counted())
 	if got := n.status().Counters["adoptions"]; got != uint64(len(kills)) {
 		t.Errorf("%d kills, %d adoptions", len(kills), got)
 	}
@@ -75,7 +75,7 @@ func TestKeeperKilled(t *testing.T) {
 func TestEitherKilled(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	var kills []int64
 	for range scaled(30, 500) {
 		time.Sleep(between())
@@ -88,9 +88,9 @@ func TestEitherKilled(t *testing.T) {
 		kills = append(kills, n.kill(st.ServerPID, syscall.SIGKILL))
 		n.await("another server", func() bool { pid := n.status().ServerPID; return pid != 0 && pid != st.ServerPID })
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, kills)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, kills, n.counted())
 }
 
 // A server that stands still is never set going again: what readers wait for
@@ -98,7 +98,7 @@ func TestEitherKilled(t *testing.T) {
 func TestServerStopped(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	var stops []int64
 	for range scaled(3, 20) {
 		pid := n.server()
@@ -107,9 +107,9 @@ func TestServerStopped(t *testing.T) {
 		n.answers()
 		time.Sleep(500 * time.Millisecond) // a second one is not this fault
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, stops)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, stops, n.counted())
 	if got := n.status().Counters["hangs"]; got != uint64(len(stops)) {
 		t.Errorf("%d times stopped, %d hangs counted", len(stops), got)
 	}

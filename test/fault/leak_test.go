@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/truesize/truesize/test/reads"
 )
 
 // Containers that come and go for ever leave nothing behind in the server.
@@ -20,7 +22,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	for i := range rounds {
 		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: cg}
 		n.register(c)
-		for _, f := range allFiles {
+		for _, f := range reads.Files() {
 			if data, err := os.ReadFile(n.path("view", c.id, f)); err != nil || len(data) == 0 {
 				t.Fatalf("%s of %s: %d bytes, %v", f, c.id, len(data), err)
 			}
@@ -65,27 +67,27 @@ func TestHammer(t *testing.T) {
 	n.start()
 	quiet, hammered := n.containers[0], n.containers[1]
 	pid := n.server()
-	targets := func(c container) (list []target) {
-		for _, f := range allFiles {
-			list = append(list, target{Path: n.path("view", c.id, f), CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
+	targets := func(c container) (list []reads.Target) {
+		for _, f := range reads.Files() {
+			list = append(list, reads.Target{Path: n.path("view", c.id, f), CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
 		}
 		return list
 	}
-	measure := func() (report, time.Duration) {
-		r := startReaders(t, nil, 1, time.Millisecond, targets(quiet))
+	measure := func() (reads.Report, time.Duration) {
+		r := reads.Start(t, nil, 1, time.Millisecond, targets(quiet))
 		time.Sleep(time.Duration(scaled(1, 10)) * time.Second)
-		p := r.stop()
-		return p, p.quantile(0.99)
+		p := r.Stop()
+		return p, p.Quantile(0.99)
 	}
 	alone, before := measure()
 	rss := n.memory(pid)
-	h := startReaders(t, nil, 64, 0, targets(hammered))
+	h := reads.Start(t, nil, 64, 0, targets(hammered))
 	beside, after := measure()
-	load := h.stop()
+	load := h.Stop()
 	rssAfter := n.memory(pid)
-	alone.clean(t)
-	beside.clean(t)
-	load.clean(t)
+	alone.Clean(t)
+	beside.Clean(t)
+	load.Clean(t)
 	t.Logf("FIGURES %s: %d reads by 64 threads of one container: p99 of another %v alone, %v beside; RSS %d KiB, then %d KiB",
 		t.Name(), load.Reads, before.Round(time.Microsecond), after.Round(time.Microsecond), rss, rssAfter)
 	if rssAfter > rss+8<<10 {

@@ -18,6 +18,7 @@ import (
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/reads"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,11 +28,8 @@ const roleVar = "FAULT_TEST_ROLE"
 // generous is how long something may take before a test gives up on it.
 const generous = 20 * time.Second
 
-var allFiles = []string{
-	"proc/meminfo", "proc/stat", "proc/uptime", "proc/loadavg", "proc/cpuinfo", "proc/swaps", "sys/devices/system/cpu/online",
-}
-
 func TestMain(m *testing.M) {
+	reads.Role()
 	var err error
 	switch os.Getenv(roleVar) {
 	case "":
@@ -40,8 +38,6 @@ func TestMain(m *testing.M) {
 			_ = os.RemoveAll(filepath.Dir(path))
 		}
 		os.Exit(status)
-	case "reader":
-		err = playReader(os.Args[1:])
 	case "crasher":
 		err = playCrasher()
 	}
@@ -196,6 +192,31 @@ func (n *node) logged() string {
 	return string(data)
 }
 
+// startReaders has so many threads read the files of every container.
+func (n *node) startReaders(threads int, pause time.Duration) *reads.Readers {
+	n.t.Helper()
+	var targets []reads.Target
+	for _, c := range n.containers {
+		for _, f := range reads.Files() {
+			targets = append(targets, reads.Target{Path: n.path("view", c.id, f), CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
+		}
+	}
+	return reads.Start(n.t, nil, threads, pause, targets)
+}
+
+// counted returns what the view has counted, for a line of figures.
+func (n *node) counted() string {
+	n.t.Helper()
+	var list []string
+	all := n.status().Counters
+	for _, name := range []string{"starts", "hangs", "reanswered", "degraded", "host_files", "adoptions", "takeovers", "upgrades"} {
+		if v := all[name]; v > 0 {
+			list = append(list, fmt.Sprintf("%s %d", name, v))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
 // answers waits until the view does.
 func (n *node) answers() {
 	n.t.Helper()
@@ -302,7 +323,7 @@ func (n *node) await(what string, ok func() bool) {
 // kill sends a signal and returns when, of CLOCK_MONOTONIC.
 func (n *node) kill(pid int, sig syscall.Signal) int64 {
 	n.t.Helper()
-	at := monotonic()
+	at := reads.Now()
 	if err := syscall.Kill(pid, sig); err != nil {
 		n.t.Fatalf("signal %v to %d: %v", sig, pid, err)
 	}

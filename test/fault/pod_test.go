@@ -40,7 +40,7 @@ func TestOutlivesItsPod(t *testing.T) {
 	t.Cleanup(n.stop)
 	n.answers()
 	n.register(n.containers[0]) // so that there is something to read
-	r := n.startReaders(2, time.Millisecond, allFiles...)
+	r := n.startReaders(2, time.Millisecond)
 	st := n.status()
 	host, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
@@ -74,7 +74,7 @@ func TestOutlivesItsPod(t *testing.T) {
 	if after, err := n.ask(keeper.Request{Op: keeper.OpStatus}); err != nil || after.KeeperPID != st.KeeperPID {
 		t.Errorf("the keeper was %d, %+v, %v", st.KeeperPID, after, err)
 	}
-	r.stop().clean(t)
+	r.Stop().Clean(t)
 }
 
 // cgroupDir returns where a controller's cgroup is.

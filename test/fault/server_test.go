@@ -16,6 +16,7 @@ import (
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/fuse/view"
+	"github.com/truesize/truesize/test/reads"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,7 +44,7 @@ func TestNoServer(t *testing.T) {
 			n := newNode(t, 5)
 			n.start()
 			time.Sleep(100 * time.Millisecond) // every file has been seen once
-			r := n.startReaders(8, time.Millisecond, allFiles...)
+			r := n.startReaders(8, time.Millisecond)
 			server := n.server()
 			broken(t, n.binary)
 			n.killSpare()
@@ -57,9 +58,9 @@ func TestNoServer(t *testing.T) {
 			replace(t, n.binary, good)
 			n.await("a server again", func() bool { return n.status().Serving })
 			n.answers()
-			p := r.stop()
-			p.clean(t)
-			p.figures(t, n, []int64{at})
+			p := r.Stop()
+			p.Clean(t)
+			p.Figures(t, []int64{at}, n.counted())
 			if c := n.status().Counters; c["degraded"] == 0 || c["host_files"] != 0 {
 				t.Errorf("counted %v", c)
 			}
@@ -120,7 +121,7 @@ func TestServerDiesOfOneFile(t *testing.T) {
 	n.start()
 	// So that every file has been seen.
 	for _, c := range n.containers {
-		for _, f := range allFiles {
+		for _, f := range reads.Files() {
 			if _, err := os.ReadFile(n.path("view", c.id, f)); err != nil {
 				t.Fatal(err)
 			}
@@ -133,11 +134,11 @@ func TestServerDiesOfOneFile(t *testing.T) {
 	if _, err := n.ask(keeper.Request{Op: keeper.OpUpgrade, Binary: exe}); err != nil {
 		t.Fatal(err)
 	}
-	r := n.startReaders(4, time.Millisecond, allFiles...)
+	r := n.startReaders(4, time.Millisecond)
 	n.await("the keeper to answer for the file", func() bool { return n.status().Counters["degraded"] >= 3 })
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, nil)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, nil, n.counted())
 	if _, err := n.ask(keeper.Request{Op: keeper.OpUpgrade, Binary: n.binary}); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func (c crasher) Render(dst []byte, file int) ([]byte, error) {
 func TestOutOfDescriptors(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	server := n.server()
 	var old unix.Rlimit
 	if err := unix.Prlimit(server, unix.RLIMIT_NOFILE, nil, &old); err != nil {
@@ -210,9 +211,9 @@ func TestOutOfDescriptors(t *testing.T) {
 		data, err := os.ReadFile(n.path("view/late/sys/devices/system/cpu/online"))
 		return err == nil && string(data) == "0-6\n"
 	})
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, nil)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, nil, n.counted())
 }
 
 // The run directory's file system is full.
@@ -232,7 +233,7 @@ func TestDiskFull(t *testing.T) {
 	n.dir = small
 	n.reopen()
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	filler := filepath.Join(small, "filler")
 	if err := os.WriteFile(filler, make([]byte, 4<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("the file system does not get full: %v", err)
@@ -251,7 +252,7 @@ func TestDiskFull(t *testing.T) {
 	if data, err := os.ReadFile(n.path("view/late/sys/devices/system/cpu/online")); err != nil || string(data) != "0-6\n" {
 		t.Errorf("after there was room again: %q, %v", data, err)
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, nil)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, nil, n.counted())
 }

@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/test/reads"
 )
 
 // Upgrades and downgrades of the server under the running keeper.
 func TestUpgrade(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	keeperPID := n.status().KeeperPID
 	var moments []int64
 	for i := range scaled(10, 100) {
 		version := []string{"v2", "v1"}[i%2]
-		at := monotonic()
+		at := reads.Now()
 		st, err := n.ask(keeper.Request{Op: keeper.OpUpgrade, Binary: viewd(t, version)})
 		if err != nil {
 			t.Fatal(err)
@@ -36,9 +37,9 @@ func TestUpgrade(t *testing.T) {
 		})
 		time.Sleep(50 * time.Millisecond)
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, moments)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, moments, n.counted())
 	if c := n.status().Counters; c["deaths"] != 0 || c["degraded"] != 0 {
 		t.Errorf("counted %v", c)
 	}
@@ -48,7 +49,7 @@ func TestUpgrade(t *testing.T) {
 func TestUpgradeRefused(t *testing.T) {
 	n := newNode(t, 2)
 	n.start()
-	r := n.startReaders(4, time.Millisecond, allFiles...)
+	r := n.startReaders(4, time.Millisecond)
 	before := n.status()
 	for _, binary := range []string{"/bin/false", "/nonexistent", n.dir, "/bin/true"} {
 		if _, err := n.ask(keeper.Request{Op: keeper.OpUpgrade, Binary: binary}); err == nil {
@@ -62,7 +63,7 @@ func TestUpgradeRefused(t *testing.T) {
 	if after.ServerPID != before.ServerPID || after.Binary != before.Binary || after.Counters["upgrades_refused"] != 4 {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
-	r.stop().clean(t)
+	r.Stop().Clean(t)
 }
 
 // Keepers that take over from each other, of one version and the other, and
@@ -70,13 +71,13 @@ func TestUpgradeRefused(t *testing.T) {
 func TestTakeover(t *testing.T) {
 	n := newNode(t, 5)
 	n.start()
-	r := n.startReaders(8, time.Millisecond, allFiles...)
+	r := n.startReaders(8, time.Millisecond)
 	var moments []int64
 	for i := range scaled(6, 50) {
 		before := n.status()
 		version := []string{"v2", "v1"}[i%2]
 		n.binary = viewd(t, version)
-		moments = append(moments, monotonic())
+		moments = append(moments, reads.Now())
 		n.spawn("--takeover")
 		n.await("the new keeper and its server", func() bool {
 			st := n.status()
@@ -95,9 +96,9 @@ func TestTakeover(t *testing.T) {
 		n.kill(n.server(), syscall.SIGKILL)
 		n.answers()
 	}
-	p := r.stop()
-	p.clean(t)
-	p.figures(t, n, moments)
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, moments, n.counted())
 }
 
 // There is one view per run directory.

@@ -1,4 +1,7 @@
-package fault
+// Package reads is a load of reads of the view, each checked: the reads of a
+// container's programs, of which none may fail, be wrong, or wait for long.
+// The reading is done by a process of its own, which is the test binary again.
+package reads
 
 import (
 	"bufio"
@@ -20,8 +23,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A report is what readers saw.
-type report struct {
+// roleVar says that this process is to read.
+const roleVar = "TRUESIZE_TEST_READS"
+
+// Role does the reading, and ends the process, where this is one that [Start]
+// has started.
+func Role() {
+	if os.Getenv(roleVar) == "" {
+		return
+	}
+	if err := play(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Files are those of the view that are read, without their leading slash.
+func Files() []string {
+	return []string{
+		"proc/meminfo", "proc/stat", "proc/uptime", "proc/loadavg", "proc/cpuinfo", "proc/swaps", "sys/devices/system/cpu/online",
+	}
+}
+
+// A Report is what readers saw.
+type Report struct {
 	Reads   int64    // files opened, read to the end and closed
 	Failed  int64    // that returned an error
 	Wrong   int64    // whose content was not right
@@ -36,17 +62,17 @@ type report struct {
 
 const slowRead = int64(100 * time.Microsecond)
 
-// A target is a file and what must be in it.
-type target struct {
+// A Target is a file and what must be in it.
+type Target struct {
 	Path string
 	CPUs int
 	KiB  uint64 // of memory
 }
 
-// playReader reads targets in threads until its input ends, and prints a
+// play reads targets in threads until its input ends, and prints a
 // report. Args: threads, pause in µs between two reads of a thread, targets in
 // JSON.
-func playReader(args []string) error {
+func play(args []string) error {
 	threads, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
@@ -55,7 +81,7 @@ func playReader(args []string) error {
 	if err != nil {
 		return err
 	}
-	var targets []target
+	var targets []Target
 	if err := json.Unmarshal([]byte(args[2]), &targets); err != nil {
 		return err
 	}
@@ -64,7 +90,7 @@ func playReader(args []string) error {
 		stop  atomic.Bool
 		wg    sync.WaitGroup
 		mu    sync.Mutex
-		total report
+		total Report
 	)
 	for i := range threads {
 		wg.Go(func() {
@@ -80,7 +106,7 @@ func playReader(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(total)
 }
 
-func (r *report) add(o report) {
+func (r *Report) add(o Report) {
 	r.Reads, r.Failed, r.Wrong, r.Bounce = r.Reads+o.Reads, r.Failed+o.Failed, r.Wrong+o.Wrong, r.Bounce+o.Bounce
 	r.Slow = append(r.Slow, o.Slow...)
 	if r.Micros == nil {
@@ -94,15 +120,15 @@ func (r *report) add(o report) {
 	}
 }
 
-func readAll(targets []target, first int, pause time.Duration, stop *atomic.Bool) report {
-	r := report{Micros: make([]int64, 20_000)}
+func readAll(targets []Target, first int, pause time.Duration, stop *atomic.Bool) Report {
+	r := Report{Micros: make([]int64, 20_000)}
 	last := make([]seen, len(targets))
 	buf := make([]byte, 64<<10)
 	for i := first * 7; !stop.Load() || int(r.Reads) < len(targets); i++ {
 		k := i % len(targets)
-		begin := monotonic()
+		begin := Now()
 		data, err := readOnce(targets[k].Path, buf)
-		end := monotonic()
+		end := Now()
 		r.Reads++
 		r.Micros[min(int(end-begin)/1000, len(r.Micros)-1)]++
 		if end-begin > slowRead {
@@ -144,7 +170,8 @@ func readOnce(path string, buf []byte) ([]byte, error) {
 	}
 }
 
-func monotonic() int64 {
+// Now returns CLOCK_MONOTONIC in ns, by which a [Report] tells times.
+func Now() int64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return ts.Nano()
@@ -160,7 +187,7 @@ type seen struct {
 // check returns what is wrong with the content of a file, empty when nothing
 // is. What it saw before counts: lengths are constant, counters do not run
 // backwards.
-func (s *seen) check(t target, data []byte) string {
+func (s *seen) check(t Target, data []byte) string {
 	lines := bytes.Count(data, []byte{'\n'})
 	if s.length != 0 && (len(data) != s.length || lines != s.lines) {
 		return fmt.Sprintf("%d bytes in %d lines, were %d in %d", len(data), lines, s.length, s.lines)
@@ -221,30 +248,18 @@ func (s *seen) grows(fields []string) string {
 	return ""
 }
 
-// readers are threads that read, in a process of their own.
-type readers struct {
+// Readers are threads that read, in a process of their own.
+type Readers struct {
 	t   *testing.T
 	cmd *exec.Cmd
 	in  io.Closer
 	out *bufio.Reader
 }
 
-// startReaders has so many threads read the files of every container. A pause
-// leaves the machine something to do besides.
-func (n *node) startReaders(threads int, pause time.Duration, files ...string) *readers {
-	n.t.Helper()
-	var targets []target
-	for _, c := range n.containers {
-		for _, f := range files {
-			targets = append(targets, target{Path: n.path("view", c.id, f), CPUs: c.size.CPUs, KiB: c.size.Memory >> 10})
-		}
-	}
-	return startReaders(n.t, nil, threads, pause, targets)
-}
-
-// startReaders has threads read targets; prefix is the command that runs them
-// elsewhere.
-func startReaders(t *testing.T, prefix []string, threads int, pause time.Duration, targets []target) *readers {
+// Start has threads read targets until [Readers.Stop]; prefix is the command
+// that runs them elsewhere. A pause leaves the machine something to do
+// besides. The test's TestMain must call [Role].
+func Start(t *testing.T, prefix []string, threads int, pause time.Duration, targets []Target) *Readers {
 	t.Helper()
 	data, err := json.Marshal(targets)
 	if err != nil {
@@ -255,8 +270,8 @@ func startReaders(t *testing.T, prefix []string, threads int, pause time.Duratio
 		t.Fatal(err)
 	}
 	argv := append(slices.Clone(prefix), exe, strconv.Itoa(threads), strconv.FormatInt(pause.Microseconds(), 10), string(data))
-	r := &readers{t: t, cmd: exec.Command(argv[0], argv[1:]...)}
-	r.cmd.Env = append(os.Environ(), roleVar+"=reader")
+	r := &Readers{t: t, cmd: exec.Command(argv[0], argv[1:]...)}
+	r.cmd.Env = append(os.Environ(), roleVar+"=1")
 	r.cmd.Stderr = os.Stderr
 	in, err := r.cmd.StdinPipe()
 	if err != nil {
@@ -281,28 +296,28 @@ func startReaders(t *testing.T, prefix []string, threads int, pause time.Duratio
 	return r
 }
 
-// stop ends the readers and returns what they saw.
-func (r *readers) stop() report {
+// Stop ends the readers and returns what they saw.
+func (r *Readers) Stop() Report {
 	r.t.Helper()
 	r.in.Close()
-	var p report
+	var p Report
 	if err := json.NewDecoder(r.out).Decode(&p); err != nil {
 		r.t.Fatalf("readers: %v", err)
 	}
 	return p
 }
 
-// clean fails the test for every read that failed or was wrong.
-func (p report) clean(t *testing.T) {
+// Clean fails the test for every read that failed or was wrong.
+func (p Report) Clean(t *testing.T) {
 	t.Helper()
 	if p.Failed != 0 || p.Wrong != 0 || p.Reads == 0 {
 		t.Errorf("%d reads: %d failed, %d wrong: %q", p.Reads, p.Failed, p.Wrong, p.Example)
 	}
 }
 
-// waits returns how long reads took that were under way within span of one of
+// Waits returns how long reads took that were under way within span of one of
 // the moments, sorted; all slow ones when there are none.
-func (p report) waits(moments []int64, span time.Duration) []time.Duration {
+func (p Report) Waits(moments []int64, span time.Duration) []time.Duration {
 	var list []time.Duration
 	for _, s := range p.Slow {
 		if len(moments) == 0 || slices.ContainsFunc(moments, func(m int64) bool { return s[0] <= m+int64(span) && s[1] >= m }) {
@@ -313,8 +328,8 @@ func (p report) waits(moments []int64, span time.Duration) []time.Duration {
 	return list
 }
 
-// quantile returns how long a read took that is slower than the part q of all.
-func (p report) quantile(q float64) time.Duration {
+// Quantile returns how long a read took that is slower than the part q of all.
+func (p Report) Quantile(q float64) time.Duration {
 	var sum int64
 	for us, k := range p.Micros {
 		if sum += k; float64(sum) >= q*float64(p.Reads) {
@@ -332,19 +347,12 @@ func quantile(list []time.Duration, q float64) time.Duration {
 	return list[min(int(q*float64(len(list))), len(list)-1)]
 }
 
-// figures logs a line of the table in docs/reliability.md.
-func (p report) figures(t *testing.T, n *node, moments []int64) {
+// Figures logs a line of the table in docs/reliability.md: what was read while
+// what happened at those moments, and what was counted.
+func (p Report) Figures(t *testing.T, moments []int64, counted string) {
 	t.Helper()
-	w := p.waits(moments, 50*time.Millisecond)
-	var counted []string
-	if n != nil {
-		for _, name := range []string{"starts", "hangs", "reanswered", "degraded", "host_files", "adoptions", "takeovers", "upgrades"} {
-			if v := n.status().Counters[name]; v > 0 {
-				counted = append(counted, fmt.Sprintf("%s %d", name, v))
-			}
-		}
-	}
+	w := p.Waits(moments, 50*time.Millisecond)
 	t.Logf("FIGURES %s: %d events, %d reads, %d failed, %d wrong, reads across an event %d: p50 %v p99 %v longest %v; %s",
 		t.Name(), len(moments), p.Reads, p.Failed, p.Wrong, len(w), quantile(w, 0.5).Round(time.Microsecond*10),
-		quantile(w, 0.99).Round(10*time.Microsecond), quantile(w, 1).Round(10*time.Microsecond), strings.Join(counted, ", "))
+		quantile(w, 0.99).Round(10*time.Microsecond), quantile(w, 1).Round(10*time.Microsecond), counted)
 }
