@@ -65,14 +65,14 @@ test: unit integration guest
 unit: ready
 	@echo "== unit tests"
 	go vet ./...
-	go test -race $$(go list ./... | grep -vE '/test/(guest|integration|lint|runtimes)$$')
+	go test -race $$(go list ./... | grep -vE '/test/(guest|host|integration|lint|runtimes)$$')
 
 # TESTS is a pattern of tests' names.
 TESTS := .
 integration: ready
 	@echo "== integration tests"
 	@test/deps.sh test/runtimes/packages.txt
-	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/runtimes
+	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/host ./test/runtimes
 
 # Tests in emulated machines with Debian's kernel 6.1.
 guest: ready
@@ -82,8 +82,8 @@ guest: ready
 
 # The fault matrix with the counts of docs/reliability.md, which takes about
 # half an hour. The lines with FIGURES are the table's.
-soak: deps build
-	TRUESIZE_SOAK=1 go test -count=1 -timeout 3h -v -run '$(TESTS)' ./test/fault
+soak: ready
+	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 3h -v -run '$(TESTS)' ./test/fault ./test/host
 
 # Each benchmark that has a section in docs/benchmarks.md writes it at once.
 SECTION := go run ./test/bench/section docs/benchmarks.md

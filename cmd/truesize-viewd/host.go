@@ -62,6 +62,18 @@ func withoutFlags(args []string, names ...string) (rest []string) {
 	return rest
 }
 
+// withoutSwitch returns args without the flag of that name, which takes no
+// value of its own.
+func withoutSwitch(args []string, name string) (rest []string) {
+	for _, a := range args {
+		flag, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if !strings.HasPrefix(a, "-") || flag != name {
+			rest = append(rest, a)
+		}
+	}
+	return rest
+}
+
 // joinCgroup moves this process into the cgroup of that name, at the top of
 // every hierarchy below root.
 func joinCgroup(root, name string) error {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,7 +112,7 @@ func keeperOptions(c config, stderr io.Writer, log *slog.Logger) (keeper.Options
 	if err != nil {
 		return keeper.Options{}, err
 	}
-	args := slices.DeleteFunc(slices.Clone(c.args), func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "takeover") })
+	args := withoutSwitch(c.args, "takeover")
 	tree, err := fuse.NewTree(view.Files(c.freshness))
 	if err != nil {
 		return keeper.Options{}, err

@@ -38,6 +38,8 @@ const (
 	keep     role = ""         // mount the view and keep a server running
 	takeOver role = "takeover" // take that over from the running keeper
 	ask      role = "ask"      // ask the running keeper
+	starts   role = "start"    // start another in the background, or take over
+	stops    role = "stop"     // stop the running keeper
 	serves   role = keeper.ServerArg
 	adopts   role = keeper.AdoptArg
 )
@@ -74,6 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.BoolVar(&c.status, "status", false, "print what the running truesize-viewd says of itself, in JSON, and exit")
 	flags.StringVar(&c.hostNS, "host-ns", "", "mount `namespace` to run in: /proc/1/ns/mnt, from a pod with hostPID")
 	flags.StringVar(&c.cgroup, "cgroup", "", "with --host-ns, `name` of a cgroup at the top of the host's hierarchies to run in")
+	inBackground := flags.Bool("background", false, "start truesize-viewd in the background, or take over from the one that runs, and exit once it serves")
+	stop := flags.Bool("stop", false, "stop the running truesize-viewd, and exit when it has ended")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if len(args) == 2 && args[0] == string(prepares) {
 		tune(0)
@@ -89,6 +93,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch {
 	case c.upgrade != "" || c.status:
 		c.role = ask
+	case *stop:
+		c.role = stops
+	case *inBackground:
+		c.role = starts
 	case *takesOver && c.role == keep:
 		c.role = takeOver
 	}
@@ -116,6 +124,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return serve(ctx, c, stderr, log.With("role", "server"))
 	case ask:
 		return askKeeper(c, stdout)
+	case starts:
+		return startInBackground(ctx, c, stderr)
+	case stops:
+		return stopRunning(ctx, c)
 	}
 	return keepView(ctx, c, stderr, log.With("role", "keeper"))
 }

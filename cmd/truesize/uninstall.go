@@ -125,57 +125,31 @@ func lockOutAgent(runDir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// stopView ends truesize-viewd and waits until its last process is gone, which
-// held its lock.
+// stopView ends truesize-viewd, systemd's unit of it first: that would start
+// it again.
 func stopView(ctx context.Context, runDir string) error {
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
-	for asked := 0; ; {
-		free, err := lockIsFree(filepath.Join(runDir, "viewd.lock"))
-		if err != nil || free {
-			return err
-		}
-		st, err := keeper.Ask(filepath.Join(runDir, "keeper.sock"), keeper.Request{Op: keeper.OpStatus})
-		if err == nil && st.KeeperPID != asked {
-			if err := unix.Kill(st.KeeperPID, unix.SIGTERM); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("stop truesize-viewd %d: %w", st.KeeperPID, err)
-			}
-			asked = st.KeeperPID
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("truesize-viewd does not end: %w", ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
+	if err := viewd.RemoveUnit(ctx, runDir); err != nil {
+		return err
 	}
-}
-
-func lockIsFree(path string) (bool, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
-		return false, nil
-	}
-	return err == nil, err
+	return keeper.Stop(ctx, filepath.Join(runDir, "keeper.sock"), filepath.Join(runDir, "viewd.lock"))
 }
 
 // removeOwn removes what the product made in dir, and dir when nothing else is
-// in it.
+// in it. A dir on which the admin has mounted something stays, empty.
 func removeOwn(dir string, names ...string) error {
 	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: what is in it is not of Truesize's making", err)
+	err := os.Remove(dir)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	if left, listErr := os.ReadDir(dir); errors.Is(err, unix.EBUSY) && listErr == nil && len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: what is in it is not of Truesize's making", err)
 }

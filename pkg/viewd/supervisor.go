@@ -18,8 +18,9 @@ import (
 )
 
 // A Supervisor keeps a truesize-viewd running: it starts one when none runs,
-// and again when that has ended. The server is in a session of its own and
-// outlives the supervisor: containers read their files from it.
+// and again when that has ended. It is a unit of the host's systemd, or a
+// process in a session of its own, and outlives the supervisor: containers
+// read their files from it.
 type Supervisor struct {
 	RunDir string
 	Binary string   // a path, or a name on PATH
@@ -122,12 +123,16 @@ func (s *Supervisor) upgrade(ctx context.Context) error {
 	if old.Version == want {
 		return nil
 	}
-	cmd, err := s.start("--takeover")
+	l, err := s.launch(ctx, "--takeover")
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	return s.takenOver(ctx, socket, old, l)
+}
+
+// takenOver waits until another keeper and server are in the place of the old.
+func (s *Supervisor) takenOver(ctx context.Context, socket string, old keeper.Reply, l launch) error {
+	want := version.Get().Version
 	ctx, cancel := context.WithTimeout(ctx, upgradeWithin)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -136,38 +141,47 @@ func (s *Supervisor) upgrade(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("version %s does not take over from %s: %w: see %s", want, old.Version, ctx.Err(), s.logPath())
-		case err := <-ended:
+		case err := <-l.ended:
 			return fmt.Errorf("version %s does not take over from %s: %v: see %s", want, old.Version, err, s.logPath())
 		case <-tick.C:
 		}
 		now, err := keeper.Ask(socket, keeper.Request{Op: keeper.OpStatus})
-		if err == nil && now.KeeperPID == cmd.Process.Pid && now.Serving && now.ServerPID != old.ServerPID {
+		ours := now.KeeperPID == l.pid || l.unit != "" && now.KeeperPID != old.KeeperPID
+		if err == nil && ours && now.Serving && now.ServerPID != old.ServerPID {
 			s.Log.Info("replaced truesize-viewd", "from", old.Version, "to", now.Version)
-			if len(s.host()) > 0 { // the last one stays, for the way back
-				if err := prune(s.HostDir, old.Binary, now.Binary); err != nil {
-					s.Log.Warn("old copies of truesize-viewd are left", "error", err)
-				}
-			}
+			s.pruneCopies(old.Binary, now.Binary) // the last one stays, for the way back
 			return nil
 		}
 	}
 }
 
-// serve starts a server and returns when it has ended, or ctx has.
+func (s *Supervisor) pruneCopies(used ...string) {
+	if !s.inPod() {
+		return
+	}
+	if err := prune(s.HostDir, used...); err != nil {
+		s.Log.Warn("old copies of truesize-viewd are left", "error", err)
+	}
+}
+
+// serve starts a server and returns when it has ended, or ctx has. One that
+// is a unit of systemd's is not waited for: it is found running.
 func (s *Supervisor) serve(ctx context.Context) error {
-	cmd, err := s.start()
+	l, err := s.launch(ctx)
 	if err != nil {
 		return err
 	}
 	s.Started()
-	s.Log.Info("started truesize-viewd", "pid", cmd.Process.Pid, "binary", cmd.Path, "log", s.logPath())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	s.Log.Info("started truesize-viewd", "pid", l.pid, "unit", l.unit, "binary", l.program, "log", s.logPath())
+	if l.unit != "" {
+		s.pause(ctx, lookEvery)
+		return ctx.Err()
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-ended:
+		case err := <-l.ended:
 			if err == nil {
 				err = errors.New("exit status 0")
 			}
@@ -180,47 +194,84 @@ func (s *Supervisor) serve(ctx context.Context) error {
 	}
 }
 
-// start starts a server.
-func (s *Supervisor) start(args ...string) (*exec.Cmd, error) {
+// A launch is a truesize-viewd that was started: as a unit, or as a child.
+type launch struct {
+	program string
+	unit    string
+	pid     int
+	ended   <-chan error // of a child
+}
+
+// launch starts truesize-viewd: as a unit where the host has systemd, which
+// keeps it apart from this agent, whose cgroup may go at any moment; else as
+// a child that leaves the pod by itself.
+func (s *Supervisor) launch(ctx context.Context, args ...string) (launch, error) {
+	program, err := s.program()
+	if err != nil {
+		return launch{}, fmt.Errorf("start truesize-viewd: %w", err)
+	}
+	if manager, ok := hostSystemd(initDir); ok {
+		name := unitName(s.RunDir)
+		text, err := unitFile(s.RunDir, program, s.logPath(), s.Args)
+		if err == nil {
+			err = manager.start(ctx, name, text)
+		}
+		if err == nil {
+			return launch{program: program, unit: name}, nil
+		}
+		if ctx.Err() != nil {
+			return launch{}, ctx.Err()
+		}
+		s.Log.Error("truesize-viewd does not start as a unit: started by hand", "unit", name, "error", err)
+	}
+	return s.start(program, args...)
+}
+
+// program returns the path of the program on the host.
+func (s *Supervisor) program() (string, error) {
+	if s.inPod() {
+		return install(s.Binary, s.HostDir)
+	}
+	program, err := exec.LookPath(s.Binary)
+	if err != nil {
+		return "", fmt.Errorf("%w: set view.binary to its path", err)
+	}
+	return filepath.Abs(program)
+}
+
+// start starts a server as a child.
+func (s *Supervisor) start(program string, args ...string) (launch, error) {
 	log, err := os.OpenFile(s.logPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("start truesize-viewd: %w", err)
+		return launch{}, fmt.Errorf("start truesize-viewd: %w", err)
 	}
 	defer log.Close()
-	program, host := s.Binary, s.host()
-	if len(host) > 0 {
-		if program, err = install(s.Binary, s.HostDir); err != nil {
-			return nil, fmt.Errorf("start truesize-viewd on the host: %w", err)
-		}
+	if s.inPod() {
+		args = append(args, "--host-ns", initDir+"/ns/mnt", "--cgroup", Cgroup)
 	}
-	cmd := exec.Command(program, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args, host)...)
+	cmd := exec.Command(program, slices.Concat([]string{"--run-dir", s.RunDir}, s.Args, args)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: a terminal's hang-up or ^C, or a signal to the
 	// agent's process group, must not reach the files of running containers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start truesize-viewd: %w: set view.binary to its path", err)
+		return launch{}, fmt.Errorf("start truesize-viewd: %w: set view.binary to its path", err)
 	}
-	return cmd, nil
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return launch{program: program, pid: cmd.Process.Pid, ended: ended}, nil
 }
 
 // Cgroup is the cgroup that truesize-viewd gets at the top of the host's
-// hierarchies when it is started from a pod.
+// hierarchies when it is started from a pod by hand.
 const Cgroup = "truesize"
 
-// host returns the arguments by which truesize-viewd leaves the pod that this
-// agent is in; none when it is on the host itself.
-func (s *Supervisor) host() []string {
-	const hosts = "/proc/1/ns/mnt"
-	host, err := os.Readlink(hosts)
-	if err != nil {
-		return nil // no pod with hostPID, or not allowed to: as it is
-	}
-	if own, err := os.Readlink("/proc/self/ns/mnt"); err != nil || own == host {
-		return nil
-	}
-	return []string{"--host-ns", hosts, "--cgroup", Cgroup}
+// inPod reports whether this agent is in a pod: with hostPID, and a mount
+// namespace that is not the host's.
+func (s *Supervisor) inPod() bool {
+	same, err := sameNS(initDir+"/ns/mnt", "/proc/self/ns/mnt")
+	return err == nil && !same
 }
 
 func (s *Supervisor) logPath() string { return filepath.Join(s.RunDir, logName) }

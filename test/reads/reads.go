@@ -208,7 +208,11 @@ func (s *seen) check(t Target, data []byte) string {
 			return fmt.Sprintf("MemTotal is not %d", t.KiB)
 		}
 	case "online":
-		if want := fmt.Sprintf("0-%d\n", t.CPUs-1); text != want {
+		want := "0\n"
+		if t.CPUs > 1 {
+			want = fmt.Sprintf("0-%d\n", t.CPUs-1)
+		}
+		if text != want {
 			return "not " + want
 		}
 	case "cpuinfo":

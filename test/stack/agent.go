@@ -51,21 +51,11 @@ func (s *Stack) StartAgent(ctx context.Context) error { return s.StartAgentWith(
 // configuration, as YAML.
 func (s *Stack) StartAgentWith(ctx context.Context, sections string) error {
 	s.opts.Progress("starting the agent")
-	if s.metrics == "" {
-		address, err := freeAddress()
-		if err != nil {
-			return err
-		}
-		s.metrics = address
-	}
-	err := writeTemplate(s.path("truesize.yaml"), agentConfig+sections, map[string]any{
-		"Dir": s.Dir, "Metrics": s.metrics, "NRISocket": s.NRISocket(),
-		"Viewd": filepath.Join(s.opts.Repo, "bin", "truesize-viewd"),
-	})
+	config, err := s.ConfigureAgent(filepath.Join(s.opts.Repo, "bin"), sections)
 	if err != nil {
-		return fmt.Errorf("configure the agent: %w", err)
+		return err
 	}
-	p, err := s.start(filepath.Join(s.opts.Repo, "bin", "truesized"), "--config", s.path("truesize.yaml"))
+	p, err := s.start(filepath.Join(s.opts.Repo, "bin", "truesized"), "--config", config)
 	if err != nil {
 		return err
 	}
@@ -76,12 +66,33 @@ func (s *Stack) StartAgentWith(ctx context.Context, sections string) error {
 	})
 }
 
+// ConfigureAgent writes the agent's configuration, for programs in bin and with
+// more sections, and returns its path.
+func (s *Stack) ConfigureAgent(bin, sections string) (path string, err error) {
+	if s.metrics == "" {
+		if s.metrics, err = freeAddress(); err != nil {
+			return "", err
+		}
+	}
+	path = s.path("truesize.yaml")
+	err = writeTemplate(path, agentConfig+sections, map[string]any{
+		"Dir": s.Dir, "Metrics": s.metrics, "NRISocket": s.NRISocket(), "Viewd": filepath.Join(bin, "truesize-viewd"),
+	})
+	if err != nil {
+		return "", fmt.Errorf("configure the agent: %w", err)
+	}
+	return path, nil
+}
+
 // StopAgent ends the agent as a node's shutdown would; KillAgent as a crash.
 // Both leave the view's server alone.
 func (s *Stack) StopAgent() { s.agent.stop() }
 
 // KillAgent ends the agent as a crash would.
 func (s *Stack) KillAgent() { s.agent.kill() }
+
+// StateDir returns the state directory of the stack's agent.
+func (s *Stack) StateDir() string { return s.path("truesize-state") }
 
 // Get fetches a path of the agent's HTTP server. Another status than 200 is
 // an error.

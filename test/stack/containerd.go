@@ -57,6 +57,9 @@ func (s *Stack) startContainerd(ctx context.Context) error {
 // StopContainerd ends containerd; its containers run on.
 func (s *Stack) StopContainerd() { s.containerd.stop() }
 
+// KillContainerd ends it as a crash would.
+func (s *Stack) KillContainerd() { s.containerd.kill() }
+
 // StartContainerd starts containerd on the existing configuration: a test
 // that stopped it starts it again.
 func (s *Stack) StartContainerd(ctx context.Context) error {

@@ -34,6 +34,8 @@ type Spec struct {
 type Mount struct {
 	Source, Target string
 	ReadOnly       bool
+	// Shared has mounts that are made on either side appear on the other.
+	Shared bool
 }
 
 // A Container is a container of the stack, in a pod of its own.
@@ -154,8 +156,20 @@ const (
 	// Of the CRI's SecurityProfile.ProfileType.
 	seccompRuntimeDefault = 0
 
+	// Of the CRI's MountPropagation.
+	propagationPrivate       = 0
+	propagationBidirectional = 2
+
 	cpuPeriod = 100000
 )
+
+// propagation returns the CRI's MountPropagation.
+func propagation(m Mount) int {
+	if m.Shared {
+		return propagationBidirectional
+	}
+	return propagationPrivate
+}
 
 func quota(cpuMilli int64) int64 { return cpuMilli * cpuPeriod / 1000 }
 
@@ -197,7 +211,7 @@ func containerConfig(spec Spec) object {
 		envs = append(envs, object{"key": key, "value": value})
 	}
 	for _, m := range spec.Mounts {
-		mounts = append(mounts, object{"host_path": m.Source, "container_path": m.Target, "readonly": m.ReadOnly})
+		mounts = append(mounts, object{"host_path": m.Source, "container_path": m.Target, "readonly": m.ReadOnly, "propagation": propagation(m)})
 	}
 	resources := object{"memory_limit_in_bytes": spec.Memory, "cpu_shares": spec.CPUShares}
 	if spec.CPUMilli > 0 {

@@ -130,9 +130,10 @@ func (s *Stack) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.removePods(ctx)
-	for _, program := range []string{"truesized", "truesize-viewd", "containerd"} {
-		terminate(s.Dir, s.opts.Repo, program)
-	}
+	terminate(s.Dir, s.opts.Repo, "truesized")
+	_ = removeUnit(s.Dir) // again, and checked, by sweep
+	terminate(s.Dir, s.opts.Repo, "truesize-viewd")
+	terminate(s.Dir, s.opts.Repo, "containerd")
 }
 
 // Detach leaves the stack running when this process ends. [Down] stops it.

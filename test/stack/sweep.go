@@ -18,7 +18,10 @@ import (
 // directory. What is not there is no error, so it can be repeated.
 func sweep(id, repo string) error {
 	dir := dirOf(id)
-	var err error
+	err := removeUnit(dir)
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
 	// A process that was starting another may escape one pass; one that is
 	// dying holds its cgroup a moment longer.
 	for range 100 {
