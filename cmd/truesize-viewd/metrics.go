@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -55,6 +56,7 @@ func exposition(v *view.View, m *kept.Memory) []byte {
 		cpu := float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
 		w.One("truesize_viewd_process_cpu_seconds_total", promtext.Counter, "CPU time of the server.", cpu)
 	}
+	w.One("truesize_viewd_goroutines", promtext.Gauge, "Goroutines of the server.", float64(runtime.NumGoroutine()))
 	const build = "truesize_viewd_build_info"
 	i := version.Get()
 	w.Metric(build, promtext.Gauge, "The build of the server; its value is 1.")

@@ -130,6 +130,9 @@ func newAgent(cfg config.Config, log *slog.Logger) (*agent, error) {
 		Observer:     a.metrics,
 		Log:          log,
 	})
+	if err := a.manager.ForgetEarlierBoots(); err != nil {
+		a.log.Error("containers of an earlier boot are still registered", "error", err)
+	}
 	a.pods = newPods(a.manager)
 	a.network = a.newNetwork()
 	if a.logs, err = a.newLogs(); err != nil {

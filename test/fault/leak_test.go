@@ -2,6 +2,8 @@ package fault
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -11,42 +13,49 @@ import (
 	"github.com/truesize/truesize/test/reads"
 )
 
-// Containers that come and go for ever leave nothing behind in the server.
+// Containers that come and go for ever leave nothing behind in the server: an
+// entry and a cgroup of its own for each, and every file read.
 func TestContainersComeAndGo(t *testing.T) {
 	n := newNode(t, 1)
 	n.start()
 	pid := n.server()
-	cg := makeCgroup(t, "come-and-go")
-	var fds, rss int
+	var first usage
 	rounds := scaled(300, 10_000)
 	for i := range rounds {
-		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: cg}
+		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: makeCgroup(t, fmt.Sprintf("come-%d", i))}
 		n.register(c)
 		for _, f := range reads.Files() {
 			if data, err := os.ReadFile(n.path("view", c.id, f)); err != nil || len(data) == 0 {
 				t.Fatalf("%s of %s: %d bytes, %v", f, c.id, len(data), err)
 			}
 		}
+		for controller, path := range c.cgroup {
+			_ = os.Remove(cgroupDir(controller, path)) // several controllers may share one
+		}
 		if err := n.reg.Remove(c.id); err != nil {
 			t.Fatal(err)
 		}
 		if i == rounds/3 { // what is made once has been made
-			fds, rss = n.settled(pid)
+			first = n.settled(pid)
 		}
 	}
-	fdsAfter, rssAfter := n.settled(pid)
-	t.Logf("FIGURES %s: %d containers: descriptors %d, then %d; RSS %d KiB, then %d KiB", t.Name(), rounds, fds, fdsAfter, rss, rssAfter)
-	if fdsAfter > fds+2 || rssAfter > rss+rss/2 {
-		t.Errorf("descriptors went from %d to %d, RSS from %d KiB to %d KiB", fds, fdsAfter, rss, rssAfter)
+	last := n.settled(pid)
+	t.Logf("FIGURES %s: %d containers: after a third %+v, at the end %+v", t.Name(), rounds, first, last)
+	if last.Descriptors > first.Descriptors+2 || last.Goroutines > first.Goroutines+2 || last.KiB > first.KiB+first.KiB/2 {
+		t.Errorf("went from %+v to %+v", first, last)
 	}
 	if n.server() != pid {
 		t.Error("the server was replaced meanwhile")
 	}
 }
 
+// A usage is what a server has: open descriptors, goroutines, and anonymous
+// resident memory.
+type usage struct{ Descriptors, Goroutines, KiB int }
+
 // settled waits until the server has dropped the containers that are gone, and
-// returns its open descriptors and its resident memory in KiB.
-func (n *node) settled(pid int) (fds, rss int) {
+// returns what it uses.
+func (n *node) settled(pid int) usage {
 	n.t.Helper()
 	n.await("the containers' removal", func() bool {
 		entries, err := os.ReadDir(n.path("view"))
@@ -57,7 +66,32 @@ func (n *node) settled(pid int) (fds, rss int) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return len(list), n.memory(pid)
+	return usage{len(list), n.metric("truesize_viewd_goroutines"), n.memory(pid)}
+}
+
+// metric returns a value that the server's socket tells.
+func (n *node) metric(name string) int {
+	n.t.Helper()
+	conn, err := net.Dial("unix", n.path("viewd.sock"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer conn.Close()
+	data, err := io.ReadAll(conn)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			return v
+		}
+	}
+	n.t.Fatalf("no %s in %s", name, data)
+	return 0
 }
 
 // One container that hammers its view does not slow another one down by
@@ -73,9 +107,10 @@ func TestHammer(t *testing.T) {
 		}
 		return list
 	}
+	seconds := scaled(1, 10)
 	measure := func() (reads.Report, time.Duration) {
 		r := reads.Start(t, nil, 1, time.Millisecond, targets(quiet))
-		time.Sleep(time.Duration(scaled(1, 10)) * time.Second)
+		time.Sleep(time.Duration(seconds) * time.Second)
 		p := r.Stop()
 		return p, p.Quantile(0.99)
 	}
@@ -88,8 +123,8 @@ func TestHammer(t *testing.T) {
 	alone.Clean(t)
 	beside.Clean(t)
 	load.Clean(t)
-	t.Logf("FIGURES %s: %d reads by 64 threads of one container: p99 of another %v alone, %v beside; RSS %d KiB, then %d KiB",
-		t.Name(), load.Reads, before.Round(time.Microsecond), after.Round(time.Microsecond), rss, rssAfter)
+	t.Logf("FIGURES %s: %d opens a second by 64 threads of one container: p99 of another %v alone, %v beside; RSS %d KiB, then %d KiB",
+		t.Name(), int(load.Reads)/seconds, before.Round(time.Microsecond), after.Round(time.Microsecond), rss, rssAfter)
 	if rssAfter > rss+8<<10 {
 		t.Errorf("RSS went from %d KiB to %d KiB", rss, rssAfter)
 	}

@@ -178,3 +178,13 @@ func answers(t *testing.T) {
 		return err == nil && len(data) > 0
 	})
 }
+
+// countLines counts the lines with a part in them.
+func countLines(text, part string) (n int) {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			n++
+		}
+	}
+	return n
+}
