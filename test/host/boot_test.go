@@ -28,7 +28,10 @@ const (
 	dirVar    = "TRUESIZE_HOST_DIR"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	cgroupRoot   = "/sys/fs/cgroup"
+	cgroupPrefix = "truesize-host-" // then the pid of whose they are
+)
 
 // outside boots a host and runs the tests in it. It returns their exit status.
 func outside() (status int, err error) {
@@ -39,7 +42,10 @@ func outside() (status int, err error) {
 		fmt.Println("skipped: needs root")
 		return 0, nil
 	}
-	cgroup := fmt.Sprintf("truesize-host-%d", os.Getpid())
+	if err := sweepCgroups(); err != nil {
+		return 1, err
+	}
+	cgroup := fmt.Sprint(cgroupPrefix, os.Getpid())
 	dirs, err := makeCgroups(cgroup)
 	defer func() { err = errors.Join(err, removeCgroups(dirs)) }()
 	if err != nil {
@@ -250,6 +256,28 @@ func makeCgroups(name string) (dirs []string, err error) {
 		}
 	}
 	return dirs, nil
+}
+
+// sweepCgroups removes what an earlier run left that was killed.
+func sweepCgroups() error {
+	dirs, err := cgroupDirs(cgroupPrefix + "*")
+	if err != nil {
+		return err
+	}
+	var left []string
+	for _, pattern := range dirs {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, dir := range found {
+			pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
+			if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+				left = append(left, dir)
+			}
+		}
+	}
+	return removeCgroups(left)
 }
 
 // removeCgroups removes cgroups with those in them. What was killed in them
