@@ -130,8 +130,15 @@ func (c *Container) RootFS() string {
 	return c.stack.path("state", "io.containerd.runtime.v2.task", "k8s.io", c.ID, "rootfs")
 }
 
-// Remove takes the pod with its container away.
+// Remove takes the pod with its container away, the container first, as the
+// kubelet does: containerd 2.4 may stand still for ever when it is to remove
+// both at once while an NRI plugin registers.
 func (c *Container) Remove(ctx context.Context) error {
+	if c.ID != "" {
+		if _, err := c.stack.Crictl(ctx, "rm", "--force", c.ID); err != nil && !strings.Contains(err.Error(), "not found") {
+			return fmt.Errorf("remove container: %w", err)
+		}
+	}
 	_, err := c.stack.Crictl(ctx, "rmp", "--force", c.PodID)
 	if err != nil {
 		return fmt.Errorf("remove pod: %w", err)
