@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -53,23 +54,21 @@ func TestAgentKilled(t *testing.T) {
 		err  error
 	}
 	var created []creation
-	stop, done := make(chan struct{}), make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for ctx.Err() == nil {
 			begin := time.Now()
 			c, err := node.Run(t.Context(), small())
-			created = append(created, creation{time.Since(begin), err})
+			took := time.Since(begin)
 			if err == nil {
 				err = c.Remove(t.Context())
 			}
-			if err != nil && len(created) > 0 {
-				created[len(created)-1].err = err
+			created = append(created, creation{took, err})
+			if err != nil {
+				return // one is enough to tell
 			}
 		}
 	}()
@@ -98,7 +97,7 @@ func TestAgentKilled(t *testing.T) {
 		await(t, "view of a container that was created without the agent", func() bool { return sized(t, c, spec) })
 		removePod(t, c)
 	}
-	close(stop)
+	stop()
 	<-done
 	failed := slices.DeleteFunc(slices.Clone(created), func(c creation) bool { return c.err == nil })
 	for _, c := range failed {
