@@ -193,10 +193,16 @@ func TestProcessChangesNumCPUs(t *testing.T) {
 			{"unsetenv NUM_CPUS", 5},
 			{"setenv B=2", 5},
 			{"setenv NUM_CPUS=2", 2},
+			{"unsetenv NUM_CPUS", 5},
+			{"setenv C=3", 5},
 		} {
 			p.want(step.command, 0)
 			p.wantCPUs(step.want)
 			p.wantCPUs(step.want) // what the first call remembered
 		}
+		// With as many variables as before, between two questions.
+		p.want("unsetenv B", 0)
+		p.want("setenv NUM_CPUS=3", 0)
+		p.wantCPUs(3)
 	})
 }

@@ -9,15 +9,18 @@ static const char name[] = "NUM_CPUS=";
 
 // Where NUM_CPUS was found last. A pod can have thousands of variables (one
 // set per Service of its namespace), too many to look through at every call.
-// When environ is still the same array and slot still holds entry, the rest of
-// what was learnt holds too: setenv and unsetenv of the variable change one of
-// them, and so does a variable added, for slot is the end when it was absent.
+// When environ is still the same array, slot still holds entry and before is
+// still the one before it, the rest of what was learnt holds too: setenv and
+// unsetenv of the variable change one of them. Where it was absent, slot is the
+// end: a variable added moves the end, and one added after another was removed,
+// which leaves the end where it was, is a new last one.
 // Readers check the sequence number; it is odd while someone writes.
 static struct {
 	uint64_t sequence;
 	char **array;
 	char **slot;
 	char *entry;
+	char *before;
 } found;
 
 static bool is_num_cpus(const char *entry)
@@ -27,6 +30,12 @@ static bool is_num_cpus(const char *entry)
 			return false;
 	}
 	return true;
+}
+
+// entry_before returns what is before slot in array, NULL at its begin.
+static char *entry_before(char **array, char **slot)
+{
+	return slot == array ? NULL : slot[-1];
 }
 
 // remember writes found, unless someone else is at it: a signal handler or a
@@ -43,6 +52,7 @@ static void remember(char **array, char **slot, char *entry)
 	__atomic_store_n(&found.array, array, __ATOMIC_RELAXED);
 	__atomic_store_n(&found.slot, slot, __ATOMIC_RELAXED);
 	__atomic_store_n(&found.entry, entry, __ATOMIC_RELAXED);
+	__atomic_store_n(&found.before, entry_before(array, slot), __ATOMIC_RELAXED);
 	__atomic_store_n(&found.sequence, sequence + 2, __ATOMIC_RELEASE);
 }
 
@@ -54,11 +64,12 @@ static char **recall(char **array)
 	char **in = __atomic_load_n(&found.array, __ATOMIC_RELAXED);
 	char **slot = __atomic_load_n(&found.slot, __ATOMIC_RELAXED);
 	char *entry = __atomic_load_n(&found.entry, __ATOMIC_RELAXED);
+	char *before = __atomic_load_n(&found.before, __ATOMIC_RELAXED);
 
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (sequence % 2 != 0 || __atomic_load_n(&found.sequence, __ATOMIC_RELAXED) != sequence)
 		return NULL;
-	return in == array && *slot == entry ? slot : NULL;
+	return in == array && *slot == entry && entry_before(array, slot) == before ? slot : NULL;
 }
 
 // look_up returns the slot of NUM_CPUS in array, or the end of array.
