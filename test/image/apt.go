@@ -11,33 +11,50 @@ import (
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // defaultSources are used where the node is configured for another release.
-var defaultSources = []string{
-	"http://deb.debian.org/debian " + suite,
-	"http://deb.debian.org/debian " + suite + "-updates",
-	"http://deb.debian.org/debian-security " + suite + "-security",
+func defaultSources(release string) []string {
+	return []string{
+		"http://deb.debian.org/debian " + release,
+		"http://deb.debian.org/debian " + release + "-updates",
+		"http://deb.debian.org/debian-security " + release + "-security",
+	}
 }
 
-// debianSources returns a sources.list of the node's own mirrors of Debian's
-// archive. Other sources the node may have are left out: the image is Debian
-// alone.
-func debianSources(ctx context.Context) (string, error) {
+// debianSources returns a sources.list of the node's own mirrors of a release
+// in Debian's archive. Other sources the node may have are left out: the image
+// is Debian alone.
+func debianSources(ctx context.Context, release string) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(RELEASE)", "Created-By: Packages").Output()
 	if err != nil {
 		return "", fmt.Errorf("list apt sources: %w", err)
 	}
-	return sourcesList(parseTargets(string(out))), nil
+	return sourcesList(release, mirrors(release, string(out))), nil
 }
 
-// parseTargets returns "URI RELEASE" of each target that is Debian's main.
-func parseTargets(out string) []string {
+// mirrors returns "URI RELEASE" of each source of a release of Debian's main.
+// Where the node has none, it is those of the nodes' release: who mirrors one
+// mirrors the others.
+func mirrors(release, targets string) []string {
+	found := parseTargets(release, targets)
+	if len(found) > 0 {
+		return found
+	}
+	for _, source := range parseTargets(suite, targets) {
+		found = append(found, strings.Replace(source, " "+suite, " "+release, 1))
+	}
+	return found
+}
+
+// parseTargets returns "URI RELEASE" of each target that is the main of
+// a release of Debian.
+func parseTargets(release, out string) []string {
 	var found []string
 	for line := range strings.Lines(out) {
 		f := strings.Split(strings.TrimSpace(line), "|")
 		if len(f) != 4 || f[0] != "Debian" || f[1] != "main" {
 			continue
 		}
-		if f[3] == suite || f[3] == suite+"-updates" || f[3] == suite+"-security" {
+		if f[3] == release || f[3] == release+"-updates" || f[3] == release+"-security" {
 			found = append(found, f[2]+" "+f[3])
 		}
 	}
@@ -46,13 +63,13 @@ func parseTargets(out string) []string {
 
 // sourcesList writes a sources.list of "URI RELEASE" entries, of the default
 // ones where the release itself is not among them.
-func sourcesList(entries []string) string {
+func sourcesList(release string, entries []string) string {
 	complete := false
 	for _, e := range entries {
-		complete = complete || strings.HasSuffix(e, " "+suite)
+		complete = complete || strings.HasSuffix(e, " "+release)
 	}
 	if !complete {
-		entries = defaultSources
+		entries = defaultSources(release)
 	}
 	var b strings.Builder
 	for _, e := range entries {

@@ -28,8 +28,12 @@ type recipe struct {
 	From     string // the key of the image it takes from
 }
 
-// suite is the Debian release of the image: that of the nodes in use.
-const suite = "bookworm"
+// suite is the Debian release of the images: that of the nodes in use. The
+// next one has what is newer.
+const (
+	suite      = "bookworm"
+	newerSuite = "trixie"
+)
 
 // debianRecipe describes the image of buildDebian.
 var debianRecipe = recipe{
@@ -58,6 +62,17 @@ var runtimesRecipe = recipe{
 	Drop: append([]string{"usr/lib/jvm/java-17-openjdk-*/jmods/*"}, debianRecipe.Drop...),
 }
 
+// newerRecipe describes the image of the runtimes' later versions.
+var newerRecipe = recipe{
+	Version:  1,
+	Suite:    newerSuite,
+	Packages: []string{"musl", "openjdk-21-jdk-headless", "openjdk-25-jre-headless", "procps", "python3-minimal"},
+	Drop: append([]string{
+		"usr/lib/jvm/java-21-openjdk-amd64/jmods/*", "usr/lib/jvm/java-21-openjdk-arm64/jmods/*",
+		"usr/lib/jvm/java-*-openjdk-*/lib/server/classes_*.jsa",
+	}, debianRecipe.Drop...),
+}
+
 // JavaClassPath is the directory in the Debian image that holds the class
 // Processors, which prints availableProcessors().
 const JavaClassPath = "/usr/local/share/truesize"
@@ -75,13 +90,13 @@ func buildDebian(ctx context.Context, r recipe, ref, dst string, progress func(s
 		return fmt.Errorf("create work directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	progress("building the Debian image: fetching and unpacking packages (about a minute)")
+	progress("building an image of Debian " + r.Suite + ": fetching and unpacking packages (about a minute)")
 	layer, err := writeLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, r, work, tw, progress) })
 	if err != nil {
 		return err
 	}
 	defer layer.file.Close()
-	progress("building the Debian image: writing the archive")
+	progress("building an image of Debian " + r.Suite + ": writing the archive")
 	return replace(dst, func(f *os.File) error {
 		a, err := newArchive(f)
 		if err != nil {
@@ -100,7 +115,7 @@ func workDir(dst string) string {
 
 // debootstrap runs mmdebstrap and copies what it makes to tw.
 func debootstrap(ctx context.Context, r recipe, work string, tw *tar.Writer, progress func(string)) error {
-	sources, err := debianSources(ctx)
+	sources, err := debianSources(ctx, r.Suite)
 	if err != nil {
 		return err
 	}
@@ -113,7 +128,7 @@ func debootstrap(ctx context.Context, r recipe, work string, tw *tar.Writer, pro
 	for _, opt := range proxyOptions(ctx) {
 		args = append(args, "--aptopt="+opt)
 	}
-	cmd := exec.CommandContext(ctx, "unshare", append(args, suite, "-", "-")...)
+	cmd := exec.CommandContext(ctx, "unshare", append(args, r.Suite, "-", "-")...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+work, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch.Unix()))
 	// A group of its own: an interrupt from the terminal reaches it through
 	// ctx alone. Its end follows ours even if we are killed.

@@ -25,6 +25,7 @@ const (
 	Pause  = "localhost/truesize/pause:dev"   // the pod sandbox
 
 	Runtimes = "localhost/truesize/runtimes:dev" // the languages of test/runtimes
+	Newer    = "localhost/truesize/newer:dev"    // later versions of some of them
 )
 
 // A Set is the images' archives on disk.
@@ -63,24 +64,33 @@ func Ensure(ctx context.Context, cacheDir string, progress func(string)) (Set, e
 	return set, errors.Join(prune(cacheDir, "debian-*.tar", set.Debian), prune(cacheDir, "small-*.tar", set.Small))
 }
 
-// EnsureRuntimes returns the archive of [Runtimes] in cacheDir, which it builds
-// when its recipe is not there: see [Ensure].
-func EnsureRuntimes(ctx context.Context, cacheDir string, progress func(string)) (path string, err error) {
+// EnsureRuntimes returns the archives of [Runtimes] and [Newer] in cacheDir. It
+// builds those whose recipe is not there: see [Ensure].
+func EnsureRuntimes(ctx context.Context, cacheDir string, progress func(string)) (paths []string, err error) {
 	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
-		return "", fmt.Errorf("create image cache: %w", err)
+		return nil, fmt.Errorf("create image cache: %w", err)
 	}
 	unlock, err := lock(filepath.Join(cacheDir, "lock"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer unlock()
-	path = filepath.Join(cacheDir, "runtimes-"+runtimesRecipe.key()+".tar")
-	if !exists(path) {
-		if err := buildDebian(ctx, runtimesRecipe, Runtimes, path, progress); err != nil {
-			return "", fmt.Errorf("build image of runtimes: %w", err)
+	for _, i := range []struct {
+		name, ref string
+		recipe    recipe
+	}{{"runtimes", Runtimes, runtimesRecipe}, {"newer", Newer, newerRecipe}} {
+		path := filepath.Join(cacheDir, i.name+"-"+i.recipe.key()+".tar")
+		if !exists(path) {
+			if err := buildDebian(ctx, i.recipe, i.ref, path, progress); err != nil {
+				return nil, fmt.Errorf("build image %s: %w", i.name, err)
+			}
 		}
+		if err := prune(cacheDir, i.name+"-*.tar", path); err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
 	}
-	return path, prune(cacheDir, "runtimes-*.tar", path)
+	return paths, nil
 }
 
 // key is what a recipe's archive is cached under: it changes with anything

@@ -25,7 +25,7 @@ Vendor|main|https://deb.example/vendor|bookworm
 
 broken line
 `
-	got := sourcesList(parseTargets(targets))
+	got := sourcesList(suite, mirrors(suite, targets))
 	want := strings.Join([]string{
 		`deb [signed-by="` + keyring + `"] http://mirror.example/debian/ bookworm main`,
 		`deb [signed-by="` + keyring + `"] http://mirror.example/debian/ bookworm-updates main`,
@@ -34,10 +34,18 @@ broken line
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	for release, want := range map[string][]string{
+		"sid":    {"http://mirror.example/debian/ sid"},
+		"trixie": {"http://mirror.example/debian/ trixie", "http://mirror.example/debian/ trixie-updates", "http://mirror.example/debian-security/ trixie-security"},
+	} {
+		if got := mirrors(release, targets); !slices.Equal(got, want) {
+			t.Errorf("of %s: %q, want %q", release, got, want)
+		}
+	}
 	// A node of another release has no source for the image's.
 	for _, targets := range []string{"", "Debian|main|http://mirror.example/debian/|trixie\n",
 		"Debian|main|http://mirror.example/debian/|bookworm-updates\n"} {
-		if got := sourcesList(parseTargets(targets)); !strings.Contains(got, " http://deb.debian.org/debian bookworm main\n") {
+		if got := sourcesList(suite, mirrors(suite, targets)); !strings.Contains(got, " http://deb.debian.org/debian bookworm main\n") {
 			t.Errorf("targets %q: got\n%s", targets, got)
 		}
 	}

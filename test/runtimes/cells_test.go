@@ -3,6 +3,9 @@ package runtimes
 import (
 	"fmt"
 	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/pkg/size"
 )
@@ -30,6 +33,18 @@ func memory(s size.Size) string { return fmt.Sprint(s.Memory) }
 // node is the number of CPUs the node has.
 func nodeCPUs(size.Size) string { return fmt.Sprint(runtime.NumCPU()) }
 
+// goByQuota is what Go makes of the node and the limit by itself.
+func goByQuota(s size.Size) string { return fmt.Sprint(max(2, min(s.CPUs, runtime.NumCPU()))) }
+
+// nodeMemory is what sysinfo(2) says.
+func nodeMemory(size.Size) string {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(info.Totalram * uint64(info.Unit))
+}
+
 // configured is the bound of CPU numbers.
 func configured(s size.Size) string { return fmt.Sprint(max(s.CPUs, runtime.NumCPU())) }
 
@@ -43,25 +58,59 @@ const (
 	staticProgram  = "static: nothing can be preloaded; a CPU set does"
 	numberBound    = "the bound of CPU numbers, never below the node's"
 	cpuDirectories = "of the CPUs online, those with a directory in /sys"
+	staticMemory   = "static: the kernel tells the node's memory"
+	goCalls        = "Go calls the kernel, not the libc; a CPU set does"
 	goQuota        = "static: by mask and quota, at least 2; GOMAXPROCS sets it"
 )
 
-var rows = []row{
-	{"JDK", "java -cp /tmp Sizes", []cell{
-		{name: "availableProcessors", want: cpus},
-		{name: "forkJoinParallelism", want: func(s size.Size) string { return fmt.Sprint(max(s.CPUs-1, 1)) }},
-		{name: "mxbeanCPUs", want: cpus},
-		{name: "mxbeanMemory", want: memory},
-	}},
-	{"JDK flags", `java -XX:+UseParallelGC -XX:+PrintFlagsFinal -version 2>/dev/null |
-		awk '$2 ~ /^(ParallelGCThreads|CICompilerCount|MaxHeapSize)$/ { print $2 "=" $4 }'`, []cell{
-		{name: "ParallelGCThreads", want: cpus}, // up to 8 CPUs
-		{name: "CICompilerCount", want: func(s size.Size) string { return map[int]string{1: "2", 7: "3"}[s.CPUs] }},
-		{name: "MaxHeapSize", want: func(s size.Size) string { return fmt.Sprint(s.Memory / 4) }},
-	}},
-	{"JDK -XX:ActiveProcessorCount=3", "java -XX:ActiveProcessorCount=3 -cp /tmp Sizes", []cell{
-		{name: "availableProcessors", want: func(size.Size) string { return "3" }, exception: "the flag goes first"},
-	}},
+// jdk is what the JDK of a version, at java, is asked.
+func jdk(version, java string) []row {
+	return []row{
+		{"JDK " + version, java + " -cp /tmp Sizes", []cell{
+			{name: "availableProcessors", want: cpus},
+			{name: "forkJoinParallelism", want: func(s size.Size) string { return fmt.Sprint(max(s.CPUs-1, 1)) }},
+			{name: "mxbeanCPUs", want: cpus},
+			{name: "mxbeanMemory", want: memory},
+		}},
+		{"JDK " + version + " flags", java + ` -XX:+UseParallelGC -XX:+PrintFlagsFinal -version 2>/dev/null |
+			awk '$2 ~ /^(ParallelGCThreads|CICompilerCount|MaxHeapSize)$/ { print $2 "=" $4 }'`, []cell{
+			{name: "ParallelGCThreads", want: cpus}, // up to 8 CPUs
+			{name: "CICompilerCount", want: func(s size.Size) string { return map[int]string{1: "2", 7: "3"}[s.CPUs] }},
+			{name: "MaxHeapSize", want: func(s size.Size) string { return fmt.Sprint(s.Memory / 4) }},
+		}},
+		{"JDK " + version + " -XX:ActiveProcessorCount=3", java + " -XX:ActiveProcessorCount=3 -cp /tmp Sizes", []cell{
+			{name: "availableProcessors", want: func(size.Size) string { return "3" }, exception: "the flag goes first"},
+		}},
+	}
+}
+
+// newer are the later versions of runtimes, those of Debian 13.
+var newer = slices.Concat(
+	jdk("21", "/usr/lib/jvm/java-21-openjdk-*/bin/java"),
+	jdk("25", "/usr/lib/jvm/java-25-openjdk-*/bin/java"),
+	[]row{
+		{"Python 3.13", python313, []cell{{name: "cpu_count", want: cpus}, {name: "process", want: cpus}, {name: "affinity", want: cpus}}},
+		{"Python 3.13, PYTHON_CPU_COUNT unset", "env -u PYTHON_CPU_COUNT " + python313, []cell{
+			{name: "cpu_count", want: cpus}, {name: "process", want: cpus}, {name: "affinity", want: cpus}}},
+		libc("glibc 2.41", "/probes/libc-glibc"), libc("musl 1.2.5", "/probes/libc-musl"),
+		one("coreutils 9.7 nproc", "nproc", cpus),
+		one("procps 4.0.4 free", `free -b | awk '/^Mem/ { print $2 }'`, memory),
+	},
+)
+
+const python313 = `python3.13 -c 'import os
+print("cpu_count=%d" % os.cpu_count())
+print("process=%d" % os.process_cpu_count())
+print("affinity=%d" % len(os.sched_getaffinity(0)))'`
+
+// libc is a C program linked with a libc.
+func libc(name, program string) row {
+	return row{name + ", sysconf and sysinfo", program, []cell{
+		{name: "online", want: cpus}, {name: "affinity", want: cpus}, {name: "memory", want: memory}, {name: "pages", want: memory},
+	}}
+}
+
+var rows = append(jdk("17", "java"), []row{
 	{"Node.js", `node -e 'const os = require("os");
 		console.log("cpus=" + os.cpus().length + "\nparallelism=" + os.availableParallelism() + "\ntotalmem=" + os.totalmem())'`,
 		[]cell{{name: "cpus", want: cpus}, {name: "parallelism", want: cpus}, {name: "totalmem", want: memory}}},
@@ -93,12 +142,7 @@ print(n)'`, cpus),
 	one("OpenBLAS", `python3 -c 'import ctypes; print(ctypes.CDLL("libopenblas.so.0").openblas_get_num_threads())'`, cpus),
 	one("C++ hardware_concurrency", "/probes/concurrency", cpus),
 	one("Rust available_parallelism", "/probes/parallelism", cpus),
-	{"glibc, sysconf and sysinfo", "/probes/libc-glibc", []cell{
-		{name: "online", want: cpus}, {name: "affinity", want: cpus}, {name: "memory", want: memory}, {name: "pages", want: memory},
-	}},
-	{"musl, sysconf and sysinfo", "/probes/libc-musl", []cell{
-		{name: "online", want: cpus}, {name: "affinity", want: cpus}, {name: "memory", want: memory}, {name: "pages", want: memory},
-	}},
+	libc("glibc 2.36", "/probes/libc-glibc"), libc("musl 1.2.3", "/probes/libc-musl"),
 	one("nproc", "nproc", cpus),
 	{"nproc --all", "nproc --all", []cell{{want: configured, exception: numberBound}}},
 	one("getconf _NPROCESSORS_ONLN", "getconf _NPROCESSORS_ONLN", cpus),
@@ -109,23 +153,32 @@ print(n)'`, cpus),
 	}},
 	one("free", `free -b | awk '/^Mem/ { print $2 }'`, memory),
 	one("busybox free (dynamic)", `busybox free | awk '/^Mem/ { printf "%.0f", $2 * 1024 }'`, memory),
-}
+}...)
 
-// Static programs ask the kernel. What it says differs with a CPU set.
+// Programs without a libc, or that go by it, ask the kernel. What it says of
+// CPUs differs with a CPU set; of memory it says the node's.
 var (
 	static = []row{
-		{"static musl", "/probes/libc-static", []cell{{name: "online", want: nodeCPUs, exception: staticProgram}}},
-		{"static Go", "/probes/goprocs", []cell{
+		{"static musl", "/probes/libc-static", []cell{
+			{name: "online", want: nodeCPUs, exception: staticProgram}, {name: "memory", want: nodeMemory, exception: staticMemory}}},
+		{"static Go", "/probes/goprocs/goprocs", []cell{
 			{name: "NumCPU", want: nodeCPUs, exception: staticProgram},
 			{name: "GOMAXPROCS", want: cpus},
 		}},
-		{"static Go, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs", []cell{
-			{name: "GOMAXPROCS", want: func(s size.Size) string { return fmt.Sprint(max(2, min(s.CPUs, runtime.NumCPU()))) }, exception: goQuota},
+		{"static Go, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs/goprocs", []cell{
+			{name: "GOMAXPROCS", want: goByQuota, exception: goQuota},
+		}},
+		{"dynamic Go (cgo)", "/probes/goprocs/cgo/cgo", []cell{
+			{name: "NumCPU", want: nodeCPUs, exception: goCalls}, {name: "sysconf", want: cpus}, {name: "GOMAXPROCS", want: cpus},
 		}},
 	}
 	staticInCPUSet = []row{
-		{"static musl, CPU set", "/probes/libc-static", []cell{{name: "online", want: cpus}}},
-		{"static Go, CPU set", "/probes/goprocs", []cell{{name: "NumCPU", want: cpus}, {name: "GOMAXPROCS", want: cpus}}},
-		{"static Go, CPU set, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs", []cell{{name: "GOMAXPROCS", want: cpus}}},
+		{"static musl, CPU set", "/probes/libc-static", []cell{
+			{name: "online", want: cpus}, {name: "memory", want: nodeMemory, exception: staticMemory}}},
+		{"static Go, CPU set", "/probes/goprocs/goprocs", []cell{{name: "NumCPU", want: cpus}, {name: "GOMAXPROCS", want: cpus}}},
+		{"static Go, CPU set, GOMAXPROCS unset", "env -u GOMAXPROCS /probes/goprocs/goprocs", []cell{{name: "GOMAXPROCS", want: cpus}}},
+		{"dynamic Go (cgo), CPU set", "/probes/goprocs/cgo/cgo", []cell{
+			{name: "NumCPU", want: cpus}, {name: "sysconf", want: cpus}, {name: "GOMAXPROCS", want: cpus},
+		}},
 	}
 )

@@ -39,7 +39,7 @@ func runTests(m *testing.M) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	progress := func(step string) { fmt.Println(step) }
-	archive, err := image.EnsureRuntimes(ctx, filepath.Join(repo, "run", "images"), progress)
+	archives, err := image.EnsureRuntimes(ctx, filepath.Join(repo, "run", "images"), progress)
 	if err != nil {
 		return 1, err
 	}
@@ -47,7 +47,12 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, node.Stop()) }()
-	if err := errors.Join(node.LoadImage(ctx, archive), node.StartAgent(ctx)); err != nil {
+	for _, archive := range archives {
+		if err := node.LoadImage(ctx, archive); err != nil {
+			return 1, err
+		}
+	}
+	if err := node.StartAgent(ctx); err != nil {
 		return 1, err
 	}
 	done := make(chan int, 1)
@@ -67,7 +72,7 @@ const (
 
 // TestMatrix asks every program in a container sized by its limits, without
 // and with a CPU set, and in one that an annotation makes larger than this
-// node in CPUs.
+// node in CPUs: the programs of Debian 12, and later versions of some.
 func TestMatrix(t *testing.T) {
 	probes := programs(t)
 	for _, tt := range []struct {
@@ -83,16 +88,20 @@ func TestMatrix(t *testing.T) {
 			Annotations: map[string]string{"truesize.dev/cpus": "7", "truesize.dev/memory": "4Gi"}}, static},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.spec.Image = image.Runtimes
-			tt.spec.Mounts = []stack.Mount{
-				{Source: probes, Target: "/probes", ReadOnly: true},
-			}
-			c := start(t, tt.spec)
-			if out, err := c.Shell(t.Context(), "javac -d /tmp /probes/Sizes.java 2>&1"); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			for _, r := range append(slices.Clone(rows), tt.rows...) {
-				r.check(t, c, tt.size)
+			for ref, rows := range map[string][]row{
+				image.Runtimes: append(slices.Clone(rows), tt.rows...),
+				image.Newer:    newer,
+			} {
+				spec := tt.spec
+				spec.Image = ref
+				spec.Mounts = []stack.Mount{{Source: probes, Target: "/probes", ReadOnly: true}}
+				c := start(t, spec)
+				if out, err := c.Shell(t.Context(), "javac -d /tmp /probes/Sizes.java 2>&1"); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				for _, r := range rows {
+					r.check(t, c, tt.size)
+				}
 			}
 		})
 	}
@@ -162,7 +171,7 @@ func programs(t *testing.T) string {
 		"musl-gcc -O1 -o libc-musl libc.c",
 		"musl-gcc -O1 -static -o libc-static libc.c",
 		"go build -o goprocs/goprocs goprocs/main.go",
-		"mv goprocs/goprocs goprocs.tmp && rm -r goprocs && mv goprocs.tmp goprocs",
+		"CGO_ENABLED=1 go build -o goprocs/cgo/cgo goprocs/cgo/main.go",
 	} {
 		cmd := exec.Command("sh", "-c", line)
 		cmd.Dir = dir
