@@ -94,8 +94,10 @@ bench: ready
 	@$(SECTION) logs run/bench-logs.md
 	@cd test/bench/cni && go run . -n 100 -mb 192 -out ../../../run/bench-cni.md || test $$? = 1
 	@$(SECTION) network run/bench-cni.md
-	@cd test/bench/shim && go run .
-	@go run ./test/bench/cpuset
+	@cd test/bench/shim && go run . -execs 3000 -out ../../../run/bench-shim.md
+	@$(SECTION) shim run/bench-shim.md
+	@go run ./test/bench/cpuset -out run/bench-cpuset.md
+	@$(SECTION) cpuset run/bench-cpuset.md
 
 lint: deps build bin/tools/staticcheck
 	@test/lint.sh

@@ -1,7 +1,8 @@
 // Command shim measures what the preloaded object costs a container's
 // programs: against no preload, and against the same in Go (cgo, c-shared), in
-// one run, taking turns. It prints a table and the figures that were missed, as
-// they are on a busy machine; with -strict it then exits 1.
+// one run, taking turns. It prints its section of docs/benchmarks.md and the
+// figures that were missed, as they are on a busy machine; with -strict it then
+// exits 1.
 //
 // It runs as root, in a mount namespace of its own with a size page at the
 // container's path. The page says what the machine has: programs do the same
@@ -29,8 +30,9 @@ func main() {
 	starts := flag.Int("jvm-starts", 300, "starts of a JVM per variant; 0 leaves the JVM out")
 	object := flag.String("shim", "", "the object (default bin/libtruesize-<goarch>.so of the repository)")
 	strict := flag.Bool("strict", false, "fail when a figure is missed")
+	out := flag.String("out", "", "file to write the section to")
 	flag.Parse()
-	err := run(*object, *execs, *starts)
+	err := run(*object, *out, *execs, *starts)
 	if missed := (*missedError)(nil); errors.As(err, &missed) && !*strict {
 		fmt.Println(missed)
 		return
@@ -41,7 +43,7 @@ func main() {
 	}
 }
 
-func run(object string, execs, starts int) error {
+func run(object, out string, execs, starts int) error {
 	if os.Getenv(inside) == "" {
 		return again()
 	}
@@ -57,7 +59,20 @@ func run(object string, execs, starts int) error {
 	if err != nil {
 		return err
 	}
-	return b.report(execs, starts)
+	r, err := b.measure(execs, starts)
+	if err != nil {
+		return err
+	}
+	fmt.Println(r)
+	if out != "" {
+		if err := os.WriteFile(out, []byte(r.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	if len(r.missed) > 0 {
+		return &missedError{r.missed}
+	}
+	return nil
 }
 
 // again runs this program in a mount namespace of its own.
