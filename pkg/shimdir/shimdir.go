@@ -2,7 +2,8 @@
 // mounts take it from.
 //
 // An object's path holds its hash: an upgrade installs beside the old one and
-// never changes a file that processes have mapped. It imports pkg/shim only.
+// never changes a file that processes have mapped. No version is removed, for
+// containers of it may run: one is some 15 KiB. It imports pkg/shim only.
 package shimdir
 
 import (
