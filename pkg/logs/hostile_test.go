@@ -53,6 +53,44 @@ func TestHostile(t *testing.T) {
 	r.noLoss()
 }
 
+// A name is refused for what it is now: a log file that takes it later is read.
+func TestRefusedName(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.ok(os.MkdirAll(r.path("ns_pod_uid/app"), 0o755))
+	for i, make := range []func() error{
+		func() error { return unix.Mkfifo(r.path(appLog), 0o644) },
+		func() error { return os.Symlink("/etc/passwd", r.path(appLog)) },
+	} {
+		r.ok(make())
+		r.until("it is refused", func() bool { return r.status().Refused > 0 })
+		r.ok(os.Remove(r.path(appLog)))
+		r.write(appLog, cri(numbers(i, i+1)...))
+		r.want(numbers(0, i+1)...)
+		r.settled()
+		r.ok(os.Remove(r.path(appLog)))
+		r.until("it is forgotten", func() bool { return r.status().OpenFiles == 0 })
+	}
+}
+
+// However many names are refused, the log stays readable.
+func TestManyRefused(t *testing.T) {
+	r := newRig(t, "pods")
+	r.ok(os.MkdirAll(r.path("ns_pod_uid/app"), 0o755))
+	for i := range 2 * warnedMax {
+		r.ok(unix.Mkfifo(r.path(fmt.Sprintf("ns_pod_uid/app/%d.log", i+1)), 0o600))
+	}
+	r.write(appLog, cri("good"))
+	r.start()
+	r.want("good")
+	for range 3 {
+		r.c.loop.asks <- func() { r.c.loop.scan(true) }
+	}
+	if n := r.status().Refused; n != warnedMax {
+		t.Errorf("%d names were said, want %d", n, warnedMax)
+	}
+}
+
 func TestOpenLog(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	ok := func(err error) {

@@ -30,9 +30,6 @@ func (l *loop) lookLogs(d *dir) {
 			l.warnOnce(d, name, errNotRegular)
 			continue
 		}
-		if d.warned[name] {
-			continue
-		}
 		key := inode{uint64(st.Dev), st.Ino}
 		if other, twice := found[key]; twice && other < name {
 			continue // a second name of one file

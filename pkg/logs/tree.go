@@ -18,7 +18,8 @@ const (
 	// entriesMax how many names of any kind.
 	namesMax   = 10_000
 	entriesMax = 100_000
-	// warnedMax bounds how many refused names of a directory are remembered.
+	// warnedMax bounds how many refused names of a directory are said and
+	// counted.
 	warnedMax = 1000
 	// racyTime is for how long after a change a directory's time of change
 	// cannot tell of another one: the coarsest clock a file system has.
@@ -276,10 +277,14 @@ func (l *loop) warnOnce(d *dir, name string, err error) {
 	if d.warned[name] {
 		return
 	}
-	if len(d.warned) >= warnedMax {
-		clear(d.warned)
+	if len(d.warned) > warnedMax && name != "" {
+		return
 	}
 	d.warned[name] = true
+	if len(d.warned) > warnedMax && name != "" {
+		l.log.Warn("logs: more names are not read; the next ones are not said and not counted", "path", d.path)
+		return
+	}
 	l.totals.refused++
 	l.log.Warn("logs: not read", "path", filepath.Join(d.path, name), "error", err)
 }
