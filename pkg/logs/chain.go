@@ -30,6 +30,7 @@ type chain struct {
 	program    *record.Program
 	joiner     *join.Joiner
 	limit      *limiter // shared by the pod's chains; nil is no limit
+	limitClock int64    // see limiter.allow
 	dropped    dropping
 
 	held int64    // bytes in the joiner, as counted in the loop
@@ -204,7 +205,7 @@ var _ join.Emitter = (*chain)(nil)
 
 // Emit implements [join.Emitter].
 func (c *chain) Emit(r *join.Record) {
-	if c.limit != nil && !c.limit.allow(r.Time, len(r.Text)) {
+	if c.limit != nil && !c.limit.allow(&c.limitClock, r.Time, len(r.Text)) {
 		c.drop(r)
 		return
 	}

@@ -17,7 +17,7 @@ type limiter struct {
 	burst        float64 // seconds
 	haveBytes    float64
 	haveLines    float64
-	now          int64
+	now          int64 // the latest time of a line
 	started      bool
 }
 
@@ -29,17 +29,24 @@ func newLimiter(r RateLimit) *limiter {
 }
 
 // allow says whether a line of n bytes, written at t, is within the limits.
-func (l *limiter) allow(t int64, n int) bool {
-	switch {
-	case !l.started:
-		l.started, l.now = true, t
+// Clock holds the time of the container's line before, 0 at first.
+func (l *limiter) allow(clock *int64, t int64, n int) bool {
+	from := l.now
+	if float64(l.now-t) > l.burst*1e9 {
+		// The clock was set back, or this container's backlog is older than
+		// what was read of another one: its own time is what passes.
+		from = max(*clock, t-int64(l.burst*1e9))
+	}
+	if *clock = t; !l.started {
+		l.started, l.now, from = true, t, t
 		l.haveBytes, l.haveLines = l.bytes*l.burst, l.lines*l.burst
-	case t > l.now: // a clock that goes backwards gives nothing
-		d := float64(t-l.now) / 1e9
+	}
+	if t > from {
+		d := float64(t-from) / 1e9
 		l.haveBytes = min(l.haveBytes+d*l.bytes, l.bytes*l.burst)
 		l.haveLines = min(l.haveLines+d*l.lines, l.lines*l.burst)
-		l.now = t
 	}
+	l.now = max(l.now, t)
 	// A line larger than the burst passes when the bucket is full.
 	if l.bytes > 0 && l.haveBytes < min(float64(n), l.bytes*l.burst) || l.lines > 0 && l.haveLines < 1 {
 		return false
@@ -65,7 +72,7 @@ func (c *chain) drop(r *join.Record) {
 	d.bytes += int64(len(r.Text))
 	d.last = *r
 	d.last.Text = nil
-	if r.Time >= d.sayAt {
+	if r.Time >= d.sayAt || d.sayAt-r.Time > summaryEvery { // the clock was set back
 		c.sayDropped()
 	}
 }
