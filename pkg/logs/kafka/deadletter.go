@@ -3,21 +3,32 @@ package kafka
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/truesize/truesize/pkg/logs/sink"
 )
 
-// deadChunk makes a chunk of dead letters for their topic.
-func deadChunk(topic string, letters []sink.DeadLetter, done func(*sink.Chunk)) *sink.Chunk {
-	file, _, _ := strings.Cut(letters[0].Position, ":")
-	c := &sink.Chunk{Topic: topic, Key: []byte(letters[0].Key), File: file, Done: done}
-	for i := range letters {
-		value, err := json.Marshal(&letters[i])
+// lettersOf makes dead letters of the records of a span.
+func lettersOf(now time.Time, reason string, s span) []sink.DeadLetter {
+	var letters []sink.DeadLetter
+	for i := s.from; i < s.to; i++ {
+		letters = append(letters, sink.NewDeadLetter(now, reason, s.it.chunk, i))
+	}
+	return letters
+}
+
+// deadChunk makes a chunk for the topic of dead letters of the records of a
+// span. Each keeps its record's position.
+func deadChunk(topic string, now time.Time, reason string, s span, done func(*sink.Chunk)) *sink.Chunk {
+	from := s.it.chunk
+	c := &sink.Chunk{Topic: topic, Key: from.Key, File: from.File, Done: done}
+	for i, letter := range lettersOf(now, reason, s) {
+		value, err := json.Marshal(&letter)
 		if err != nil {
 			panic(err) // of strings and a time only
 		}
 		c.Buf = append(c.Buf, value...)
-		c.Records = append(c.Records, sink.Record{End: len(c.Buf), Millis: letters[i].Time.UnixMilli()})
+		c.Records = append(c.Records, sink.Record{End: len(c.Buf), Offset: from.Records[s.from+i].Offset, Millis: now.UnixMilli()})
 	}
 	return c
 }
@@ -26,9 +37,9 @@ func deadChunk(topic string, letters []sink.DeadLetter, done func(*sink.Chunk)) 
 func deadReason(reason string) string {
 	switch {
 	case strings.Contains(reason, "MESSAGE_TOO_LARGE"), strings.Contains(reason, "RECORD_LIST_TOO_LARGE"):
-		return "too-large"
+		return sink.DeadTooLarge
 	case strings.HasPrefix(reason, "topic "):
-		return "no-topic"
+		return sink.DeadNoTopic
 	}
-	return "refused"
+	return sink.DeadRefused
 }

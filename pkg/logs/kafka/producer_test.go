@@ -365,6 +365,25 @@ func TestDeadLetterTopic(t *testing.T) {
 	}
 }
 
+// A dead letter is recognisable by its record's position.
+func TestDeadChunk(t *testing.T) {
+	c := &sink.Chunk{Topic: "t", Key: []byte("k"), File: "f", Buf: []byte("abc")}
+	for i := range 3 {
+		c.Records = append(c.Records, sink.Record{End: i + 1, Offset: int64(10 * i)})
+	}
+	now := time.Unix(5, 0)
+	dead := deadChunk("dead", now, "too large", span{&item{chunk: c}, 1, 3}, nil)
+	for i, want := range []string{"f:10", "f:20"} {
+		var d sink.DeadLetter
+		if err := json.Unmarshal(dead.Value(i), &d); err != nil {
+			t.Fatal(err)
+		}
+		if at := string(dead.AppendPosition(nil, i)); at != want || d.Position != want || d.Value != "bc"[i:i+1] || d.Reason != "too large" {
+			t.Errorf("letter %d is at %s: %+v", i, at, d)
+		}
+	}
+}
+
 // One partition without a leader takes its share of memory, no more, and the
 // others go on.
 func TestNoLeader(t *testing.T) {

@@ -275,16 +275,20 @@ func (p *Producer) refuse(spans []span, reason string) {
 // bury writes dead letters for as long as it takes.
 func (p *Producer) bury(spans []span, reason string) {
 	now := time.Now()
+	topic, n := spans[0].it.chunk.Topic, 0
+	for _, s := range spans {
+		n += s.to - s.from
+	}
+	p.log.Error("kafka: records refused for good", "records", n, "topic", topic, "reason", reason)
+	if t := p.cfg.DeadLetterTopic; t != "" && topic != t {
+		for _, s := range spans {
+			p.Send(deadChunk(t, now, reason, s, func(*sink.Chunk) { p.finish([]span{s}) }))
+		}
+		return
+	}
 	var letters []sink.DeadLetter
 	for _, s := range spans {
-		for i := s.from; i < s.to; i++ {
-			letters = append(letters, sink.NewDeadLetter(now, reason, s.it.chunk, i))
-		}
-	}
-	p.log.Error("kafka: records refused for good", "records", len(letters), "topic", letters[0].Topic, "reason", reason)
-	if t := p.cfg.DeadLetterTopic; t != "" && letters[0].Topic != t {
-		p.Send(deadChunk(t, letters, func(*sink.Chunk) { p.finish(spans) }))
-		return
+		letters = append(letters, lettersOf(now, reason, s)...)
 	}
 	for failures := 0; ; failures++ {
 		err := p.letters.Add(letters)

@@ -63,6 +63,16 @@ type Sink interface {
 	Stats() Stats
 }
 
+// Reasons under which refused records are counted.
+const (
+	DeadTooLarge = "too-large"
+	DeadNoTopic  = "no-topic"
+	DeadRefused  = "refused" // any other
+)
+
+// DeadReasons returns all of them.
+func DeadReasons() []string { return []string{DeadTooLarge, DeadNoTopic, DeadRefused} }
+
 // Stats are a sink's counters.
 type Stats struct {
 	Records, Bytes uint64 // delivered, bytes of values before compression
