@@ -15,6 +15,11 @@ const (
 	lossRateLimit  = "rate-limit" // the pod writes faster than it may
 )
 
+// LossReasons returns all reasons under which losses are counted.
+func LossReasons() []string {
+	return []string{lossDeleted, lossGone, lossTruncated, lossUnreadable, lossRateLimit}
+}
+
 // lose counts bytes and lines that are not delivered. Lines are 0 where nobody
 // can know them.
 func (l *loop) lose(c *chain, reason string, bytes, lines int64) {

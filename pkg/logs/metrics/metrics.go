@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/truesize/truesize/pkg/logs"
+	"github.com/truesize/truesize/pkg/logs/sink"
 )
 
 // ContainersMax bounds how many containers have series of their own: those
@@ -104,7 +105,10 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	gauge("open_files", float64(s.OpenFiles))
 	gauge("deleted_files", float64(s.DeletedFiles))
 	gauge("deleted_bytes", float64(s.DeletedBytes))
-	for reason, l := range s.Lost {
+	// Every reason from the start, at 0: of a series that begins with its first
+	// loss Prometheus sees no increase.
+	for _, reason := range logs.LossReasons() {
+		l := s.Lost[reason]
 		count("lost_lines_total", float64(l.Lines), reason)
 		count("lost_bytes_total", float64(l.Bytes), reason)
 		count("losses_total", float64(l.Events), reason)
@@ -118,8 +122,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range s.Sink.Errors {
 		count("sink_errors_total", float64(n), kind)
 	}
-	for reason, n := range s.Sink.DeadLetters {
-		count("dead_letters_total", float64(n), reason)
+	for _, reason := range sink.DeadReasons() {
+		count("dead_letters_total", float64(s.Sink.DeadLetters[reason]), reason)
 	}
 	age := 0.0
 	if !s.PendingSince.IsZero() {

@@ -52,6 +52,10 @@ truesize_logs_checkpoint_age_seconds 3
 # HELP truesize_logs_lost_lines_total Lines that were not delivered, by reason; 0 also where nobody can know their number.
 # TYPE truesize_logs_lost_lines_total counter
 truesize_logs_lost_lines_total{reason="deleted"} 5
+truesize_logs_lost_lines_total{reason="gone"} 0
+truesize_logs_lost_lines_total{reason="rate-limit"} 0
+truesize_logs_lost_lines_total{reason="truncated"} 0
+truesize_logs_lost_lines_total{reason="unreadable"} 0
 # HELP truesize_logs_up 1 when log forwarding answered for this scrape, else 0.
 # TYPE truesize_logs_up gauge
 truesize_logs_up 1
