@@ -55,7 +55,7 @@ func rootCommand() *cobra.Command {
 	}
 	cmd.SetVersionTemplate("truesize {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&runDir, "run-dir", envOr("TRUESIZE_RUN_DIR", "/run/truesize"), "run directory of the agent ($TRUESIZE_RUN_DIR)")
-	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(), versionCommand(),
+	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(logsSection), versionCommand(),
 		attachCommand(&runDir), detachCommand(&runDir), repairCommand(&runDir), uninstallCommand(&runDir))
 	return cmd
 }

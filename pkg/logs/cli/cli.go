@@ -10,27 +10,28 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"sort"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/truesize/truesize/pkg/logs"
 )
 
+// A Loader reads the section logs of an agent's configuration file.
+type Loader func(path string) (logs.Config, error)
+
 // NewCommand returns the command logs. It takes the run directory from the
 // flag --run-dir of the command it becomes part of, where that has one.
-func NewCommand() *cobra.Command {
+func NewCommand(load Loader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs",
 		Short: "Container logs on their way to Kafka",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(statusCommand(), replayCommand(), tailCommand())
+	cmd.AddCommand(statusCommand(), replayCommand(load), tailCommand())
 	return cmd
 }
 
@@ -154,7 +155,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d MiB", n>>20)
 }
 
-func replayCommand() *cobra.Command {
+func replayCommand(load Loader) *cobra.Command {
 	var config, format, multiline string
 	var long bool
 	cmd := &cobra.Command{
@@ -166,9 +167,12 @@ Nothing is sent and no progress is kept. Namespace, pod and container are taken
 from the file's path where it is one of the kubelet's.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig(config)
-			if err != nil {
-				return err
+			var cfg logs.Config // the defaults
+			if config != "" {
+				var err error
+				if cfg, err = load(config); err != nil {
+					return err
+				}
 			}
 			cfg.Sink = "stdout" // where Kafka is does not matter
 			override(&cfg.Format, format)
@@ -195,33 +199,6 @@ func override(s *string, by string) {
 	if by != "" {
 		*s = by
 	}
-}
-
-// loadConfig reads the section logs of an agent's configuration; the defaults
-// without a file.
-func loadConfig(path string) (logs.Config, error) {
-	var file struct {
-		Logs logs.Config `json:"logs"`
-	}
-	if path == "" {
-		return file.Logs, nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return file.Logs, err
-	}
-	var sections map[string]json.RawMessage
-	if err := yaml.Unmarshal(data, &sections); err != nil {
-		return file.Logs, fmt.Errorf("%s: %w", path, err)
-	}
-	section, ok := sections["logs"]
-	if !ok {
-		return file.Logs, fmt.Errorf("%s: there is no section logs", path)
-	}
-	if err := yaml.UnmarshalStrict(section, &file.Logs); err != nil {
-		return file.Logs, fmt.Errorf("%s: logs: %w", path, err)
-	}
-	return file.Logs, nil
 }
 
 var errNothing = errors.New("the root directory does not exist; --root says where container logs are")

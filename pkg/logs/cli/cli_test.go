@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/truesize/truesize/pkg/logs"
 	"github.com/truesize/truesize/pkg/logs/sink"
@@ -33,7 +34,14 @@ func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock()
 func execute(ctx context.Context, out io.Writer, args ...string) error {
 	root := &cobra.Command{Use: "truesize", SilenceUsage: true}
 	root.PersistentFlags().String("run-dir", "/run/truesize", "")
-	root.AddCommand(NewCommand())
+	root.AddCommand(NewCommand(func(path string) (logs.Config, error) {
+		var file struct{ Logs logs.Config }
+		data, err := os.ReadFile(path)
+		if err == nil {
+			err = yaml.Unmarshal(data, &file)
+		}
+		return file.Logs, err
+	}))
 	root.SetArgs(append([]string{"logs"}, args...))
 	root.SetOut(out)
 	root.SetErr(io.Discard)
