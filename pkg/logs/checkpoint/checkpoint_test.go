@@ -136,6 +136,77 @@ func TestSaveFails(t *testing.T) {
 	}
 }
 
+// A checkpoint is durable before it takes its name, and its name is when Save
+// returns; a sync that fails leaves the one before.
+func TestSaveSyncs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(sample(1)); err != nil {
+		t.Fatal(err)
+	}
+	want := map[int64][]byte{}
+	for n := range int64(4) {
+		want[n], _ = Encode(nil, sample(n))
+	}
+	is := func(path string, n int64) bool {
+		data, err := os.ReadFile(path)
+		return err == nil && bytes.Equal(data, want[n])
+	}
+	var synced []string
+	s.sync = func(f *os.File) error {
+		synced = append(synced, f.Name())
+		switch len(synced) {
+		case 1:
+			if !is(f.Name(), 2) || !is(path, 1) {
+				t.Error("the new checkpoint is not whole when it is synced, or has its name before")
+			}
+		case 2:
+			if !is(path, 2) || !is(path+".previous", 1) {
+				t.Error("the directory is synced before the names are in it")
+			}
+		}
+		return f.Sync()
+	}
+	if err := s.Save(sample(2)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(synced, []string{path + ".new", filepath.Dir(path)}) {
+		t.Errorf("synced %q, want the file and then its directory", synced)
+	}
+	s.sync = func(*os.File) error { return os.ErrDeadlineExceeded }
+	if err := s.Save(sample(3)); !errors.Is(err, os.ErrDeadlineExceeded) || !is(path, 2) {
+		t.Errorf("a sync that fails: %v, the checkpoint is the one before: %t", err, is(path, 2))
+	}
+}
+
+// What cannot be read at all is set aside like what is damaged: the agent must
+// start.
+func TestUnreadable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(2) {
+		if err := s.Save(sample(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Load(time.Unix(0, 0))
+	if !errors.Is(err, ErrDamaged) || !reflect.DeepEqual(got, sample(0)) {
+		t.Errorf("got %+v, %v, want the checkpoint before", got, err)
+	}
+	if err := s.Save(sample(2)); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	data, _ := Encode(nil, sample(3))
 	f.Add(data)

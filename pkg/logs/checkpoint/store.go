@@ -16,6 +16,7 @@ import (
 type Store struct {
 	path string
 	buf  []byte
+	sync func(*os.File) error // (*os.File).Sync; tests look on
 }
 
 // Open returns the store at path and creates its directory (mode 0700: a
@@ -24,7 +25,7 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create the checkpoint's directory: %w", err)
 	}
-	return &Store{path: path}, nil
+	return &Store{path: path, sync: (*os.File).Sync}, nil
 }
 
 // Path returns the checkpoint's path.
@@ -87,6 +88,10 @@ func complete(s, prev *State) {
 
 func read(path string) (*State, error) {
 	data, err := os.ReadFile(path)
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EISDIR) {
+		// The disk has lost it, or something else is in its place.
+		return new(State), fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read checkpoint: %w", err)
 	}
@@ -111,7 +116,7 @@ func (s *Store) Save(state *State) (err error) {
 			err = fmt.Errorf("write checkpoint: %w", err)
 		}
 	}()
-	if err := writeSynced(tmp, s.buf); err != nil {
+	if err := s.writeSynced(tmp); err != nil {
 		return err
 	}
 	if err := keepPrevious(s.path); err != nil {
@@ -124,17 +129,17 @@ func (s *Store) Save(state *State) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(s.sync(d), d.Close())
 }
 
-func writeSynced(path string, data []byte) error {
+func (s *Store) writeSynced(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = f.Write(s.buf)
 	if err == nil {
-		err = f.Sync()
+		err = s.sync(f)
 	}
 	return errors.Join(err, f.Close())
 }
