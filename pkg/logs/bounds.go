@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"time"
+
+	"github.com/truesize/truesize/pkg/logs/checkpoint"
 )
 
 // Reasons for which lines are lost, or left out.
@@ -97,9 +99,23 @@ func (l *loop) unreadable(f *file, err error) {
 func (l *loop) goneMeanwhile(d *dir) {
 	for id, e := range d.restored {
 		l.changed = true
-		l.gone(d.path, e.Name, e.Size-min(e.Safe[0], e.Safe[1]))
+		if unread := e.Size - min(e.Safe[0], e.Safe[1]); unread > 0 || !d.overtaken(e) {
+			l.gone(d.path, e.Name, unread)
+		} else {
+			l.lose(nil, lossGone, 0, 0)
+			l.log.Error("logs: LOST: a file that was still written was rotated and removed while the agent was not running; how much was in it, and in files after it, nobody knows",
+				"path", d.path+"/"+e.Name, "read", e.Size)
+		}
 		delete(d.restored, id)
 	}
+}
+
+// overtaken says that a file that is gone was the one being written when it was
+// last seen, while its container has files now: it was rotated and removed,
+// perhaps with others in between, and with what was written last.
+func (d *dir) overtaken(e checkpoint.File) bool {
+	as, ok := d.kind.ParseName(e.Name)
+	return ok && as.Rotation == "" && d.chains[as.Base] != nil
 }
 
 // forgetRest counts what a checkpoint knows of directories that are no longer

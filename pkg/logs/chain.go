@@ -314,6 +314,7 @@ func (c *chain) settle() {
 			}
 			c.loop.changed = true
 			if m.f.done() {
+				m.f.noteTail()
 				m.f.close()
 			}
 		}

@@ -52,7 +52,9 @@ type file struct {
 	skip     [parse.Streams]int64
 	safe     [parse.Streams]int64 // all before is acknowledged
 	markedTo [parse.Streams]int64 // what the marks on their way will make of safe
-	midStart int64                // start of the line whose middle is at read; -1
+	tail     uint32               // see noteTail
+	tailAt   int64
+	midStart int64 // start of the line whose middle is at read; -1
 	midLine  parse.Line
 
 	atEnd      bool // the last read came to the end

@@ -118,14 +118,15 @@ func (d *dir) startingWith(f *file, head []byte) (live []*file, saved []checkpoi
 }
 
 // adopt makes f the file of a checkpoint's entry, unless it is shorter than
-// what was read of that.
+// what was read of that, or was another one there.
 func (l *loop) adopt(f *file, head []byte, e checkpoint.File) bool {
-	if !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) {
+	if !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) || !f.hasTail(e) {
 		return false
 	}
 	delete(f.chain.dir.restored, e.ID)
 	l.settle(f, head, e.Gen)
 	f.resume(e.Safe)
+	f.tail, f.tailAt = e.Tail, e.TailAt
 	if e.Path != "" {
 		f.firstSeen = e.Path
 	}

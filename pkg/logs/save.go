@@ -53,9 +53,10 @@ func (l *loop) state() *checkpoint.State {
 			for _, c := range d.chains {
 				for _, f := range c.files {
 					if f.id != "" {
+						f.noteTail()
 						s.Files = append(s.Files, checkpoint.File{
 							ID: f.id, Dir: d.path, Name: f.name, Dev: f.inode.dev, Ino: f.inode.ino, Gen: f.gen,
-							Safe: f.safe, Size: max(f.size, f.read), Path: f.firstSeen,
+							Safe: f.safe, Tail: f.tail, TailAt: f.tailAt, Size: max(f.size, f.read), Path: f.firstSeen,
 						})
 					}
 				}

@@ -224,6 +224,7 @@ func (l *loop) finish(c *chain, f *file) {
 	}
 	c.flush()
 	if f.done() {
+		f.noteTail()
 		f.close()
 		l.afterAck(c)
 	}

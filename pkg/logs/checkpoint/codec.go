@@ -33,6 +33,10 @@ type File struct {
 	// Safe is for each stream the offset before which all is acknowledged.
 	// Of a compressed file it counts the bytes of the content.
 	Safe [2]int64 `json:"safe"`
+	// Tail is the CRC-32C of the 256 bytes (or as many as there are) before
+	// offset TailAt, which is not behind Safe; TailAt 0 is not known.
+	Tail   uint32 `json:"tail,omitempty"`
+	TailAt int64  `json:"tailAt,omitempty"`
 	// Size is the file's last known size.
 	Size int64 `json:"size"`
 	// Path is the name under which the file was first seen.
@@ -145,7 +149,7 @@ func (s *State) line(line []byte) error {
 		return ErrDamaged
 	}
 	if f := e.File; f != nil {
-		if f.ID == "" || f.Dir == "" || f.Safe[0] < 0 || f.Safe[1] < 0 || f.Size < 0 {
+		if f.ID == "" || f.Dir == "" || f.Safe[0] < 0 || f.Safe[1] < 0 || f.Size < 0 || f.TailAt < 0 {
 			return ErrDamaged
 		}
 		s.Files = append(s.Files, *f)
