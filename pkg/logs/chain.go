@@ -39,7 +39,8 @@ type chain struct {
 
 	queue     queueState
 	idlePolls int
-	quietFile *file // for whose change the kernel is asked; nil is none
+	idleAt    time.Time // when the joiner's time was last counted, or data came
+	quietFile *file     // for whose change the kernel is asked; nil is none
 	quietWD   int32
 	lastTime  int64 // of the last parsed line
 
@@ -265,11 +266,13 @@ func (c *chain) flush() {
 	c.settle()
 }
 
-// boundHeld keeps the lines that wait for their end within the budget, all
-// containers' together: above it, one that is being read waits no more.
+// boundHeld keeps the lines that wait for their end within half of the budget,
+// or one of the longest lines, all containers' together: above it, one that is
+// being read waits no more.
 func (c *chain) boundHeld() {
 	n, _ := c.joiner.Holding()
-	if c.loop.held += int64(n) - c.held; c.loop.held > c.loop.budget && n > 0 {
+	bound := max(c.loop.budget/2, int64(c.loop.cfg.MaxLine))
+	if c.loop.held += int64(n) - c.held; c.loop.held > bound && n > 0 {
 		c.joiner.Cut()
 		c.loop.held -= int64(n)
 		n = 0

@@ -4,13 +4,19 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/truesize/truesize/pkg/logs/join"
+	"github.com/truesize/truesize/pkg/logs/parse"
+	"github.com/truesize/truesize/pkg/logs/quantity"
+	"github.com/truesize/truesize/pkg/logs/record"
 )
 
 // Lines that never end, of many containers, do not add up in memory: above the
 // bound they are cut, and all of their text arrives.
 func TestHeldLinesAreBounded(t *testing.T) {
 	r := newRig(t, "pods")
-	r.cfg.Memory = 16 << 20 // 4 MiB for what is held
+	r.cfg.Memory = 16 << 20 // 2 MiB for what is held
 	r.start()
 	part := "2024-05-01T10:00:00Z stdout P " + strings.Repeat("x", 16<<10) + "\n"
 	const pods, parts = 20, 50 // 16 MiB
@@ -23,8 +29,8 @@ func TestHeldLinesAreBounded(t *testing.T) {
 		return <-n
 	}
 	r.until("all is read", func() bool {
-		if n := held(); n > 4<<20+1<<20 {
-			t.Fatalf("%d bytes held, bound 4 MiB", n)
+		if n := held(); n > 2<<20+1<<20 {
+			t.Fatalf("%d bytes held, bound 2 MiB", n)
 		}
 		return r.status().Totals.ReadLines == pods*parts
 	})
@@ -42,4 +48,35 @@ func TestHeldLinesAreBounded(t *testing.T) {
 	if n := held(); n != 0 {
 		t.Errorf("%d bytes still counted as held", n)
 	}
+}
+
+// What waits for its next line waits for the configured time, however rarely
+// it gets a turn.
+func TestWaitsByTime(t *testing.T) {
+	out := newMemSink()
+	c := &chain{dir: &dir{}}
+	c.joiner = join.New(1<<10, func(int, []byte) (bool, int) { return false, 0 }, c)
+	c.loop = newLoop(Config{MultilineTimeout: quantity.Duration(time.Second)}.withDefaults(t.TempDir()), Options{}, out, 1<<20)
+	c.loop.now = time.Unix(1000, 0)
+	c.idleAt, c.program = c.loop.now, rawProgram(t)
+	c.joiner.Add(&join.Line{Line: parse.Line{Text: []byte("first")}})
+	for _, seconds := range []int{0, 0, 2} { // one turn in two seconds
+		if n := len(out.values()); n != 0 {
+			t.Fatalf("%d records before the time is up", n)
+		}
+		c.loop.now = c.loop.now.Add(time.Duration(seconds) * time.Second)
+		c.loop.idle(c)
+	}
+	if got := out.values(); len(got) != 1 || got[0] != "first" {
+		t.Errorf("got %q after two seconds, want the line", got)
+	}
+}
+
+func rawProgram(t *testing.T) *record.Program {
+	t.Helper()
+	p, err := (&record.Format{Type: "raw"}).Compile(&record.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -73,7 +73,7 @@ func (l *loop) turn(c *chain) outcome {
 		c.flush()
 		return out
 	}
-	f.atEnd, f.lastGrowth, c.idlePolls = false, l.now, 0
+	f.atEnd, f.lastGrowth, c.idlePolls, c.idleAt = false, l.now, 0, l.now
 	c.flush()
 	if n < len(l.buf) {
 		f.atEnd = true
@@ -236,7 +236,13 @@ func (l *loop) idle(c *chain) {
 	if _, held := c.joiner.Holding(); !held && c.dropped.lines == 0 {
 		return
 	}
-	c.joiner.Tick(int(time.Duration(l.cfg.MultilineTimeout)/pollInterval), int(time.Duration(l.cfg.PartialTimeout)/pollInterval))
+	multi, part := int(time.Duration(l.cfg.MultilineTimeout)/pollInterval), int(time.Duration(l.cfg.PartialTimeout)/pollInterval)
+	// Turns come more rarely than polls when there is much to read, or no room.
+	ticks := int(l.now.Sub(c.idleAt) / pollInterval)
+	c.idleAt = l.now
+	for range min(max(ticks, 1), max(multi, part)+1) {
+		c.joiner.Tick(multi, part)
+	}
 	if c.idlePolls > quietPolls {
 		c.sayDropped()
 	}

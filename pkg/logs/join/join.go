@@ -251,12 +251,13 @@ func (j *Joiner) Tick(multiTicks, partTicks int) {
 	}
 }
 
-// Holding says whether anything is held back, and how many bytes of it.
+// Holding says whether anything is held back, and how many bytes of memory that
+// takes.
 func (j *Joiner) Holding() (bytes int, any bool) {
 	for s := range parse.Streams {
 		for _, h := range [...]*held{&j.part[s], &j.multi[s]} {
 			if h.open {
-				bytes, any = bytes+len(h.buf), true
+				bytes, any = bytes+cap(h.buf), true
 			}
 		}
 	}
