@@ -45,6 +45,9 @@ func Add(ctx context.Context, args *skel.CmdArgs, emit func(types.Result, string
 	}
 	defer func() {
 		if err != nil {
+			// A signal ends the call, and not what takes it back: the IPAM
+			// plugin has to hear of it.
+			c.ctx = context.WithoutCancel(c.ctx)
 			c.undo.run()
 		}
 	}()

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 
@@ -51,6 +52,7 @@ func codeOf(err error) uint {
 		cause error
 		code  uint
 	}{
+		{context.Canceled, types.ErrTryAgainLater}, // a signal ended the call
 		{flock.ErrBusy, types.ErrTryAgainLater},
 		{hostlocal.ErrExhausted, types.ErrTryAgainLater},
 		{hostlocal.ErrTaken, types.ErrTryAgainLater},

@@ -21,6 +21,7 @@ if [ -e "$dir/answer.$CNI_COMMAND" ]; then
 	cat "$dir/answer.$CNI_COMMAND"
 	exit 1
 fi
+[ -e "$dir/slow.$CNI_COMMAND" ] && exec sleep 1000
 case $CNI_COMMAND in
 ADD)
 	echo '{"cniVersion": "1.0.0", "ips": [

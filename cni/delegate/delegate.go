@@ -27,6 +27,9 @@ var ErrNotFound = errors.New("plugin not found")
 // maxMessage bounds what of a plugin's stderr goes into an error.
 const maxMessage = 1024
 
+// endWait is how long a plugin has to end when its call is over.
+const endWait = 5 * time.Second
+
 // A Call is one invocation of a plugin.
 type Call struct {
 	Plugin      string // the program's name, without a directory
@@ -80,9 +83,15 @@ func run(ctx context.Context, prog string, c Call) ([]byte, error) {
 	cmd.Env = environment(os.Environ(), c)
 	cmd.Stdin = bytes.NewReader(c.Config)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// It may hold a lock or a lease: it is asked to end before it is made to.
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = endWait
 	err := cmd.Run()
 	if err == nil {
 		return stdout.Bytes(), nil
+	}
+	if cerr := ctx.Err(); cerr != nil {
+		return nil, fmt.Errorf("IPAM plugin %s %s: %w", c.Plugin, c.Command, cerr)
 	}
 	return nil, explain(c, err, stdout.Bytes(), stderr.Bytes())
 }
