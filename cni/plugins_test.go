@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,24 +24,13 @@ import (
 // by the reference dhcp plugin and its daemon.
 func TestDHCP(t *testing.T) {
 	dhcp := tool(t, "dhcp")
-	dnsmasq, err := exec.LookPath("dnsmasq")
-	if err != nil {
-		t.Fatalf("this test needs dnsmasq: install the packages of test/packages.txt (%v)", err)
-	}
 	lan := nettest.NewLAN(t)
 	server := lan.Host("dhcp", "10.9.0.1/24")
-	dir := t.TempDir()
-	serve := exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
-		"--dhcp-range=10.9.0.100,10.9.0.110,255.255.255.0,2m", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--no-ping", "--user=root", "--pid-file="+filepath.Join(dir, "pid"))
-	background(t, server, serve)
-	waitFor(t, "the DHCP server starts", func() bool { _, err := os.Stat(filepath.Join(dir, "pid")); return err == nil })
+	serveDHCP(t, server, "10.9.0.100,10.9.0.110")
 
 	n := newNode(t, lan, "node", nil, "10.9.0.200/24")
 	n.path = filepath.Dir(dhcp)
-	socket := filepath.Join(dir, "dhcp.sock")
-	background(t, n.Host, exec.Command(dhcp, "daemon", "-socketpath", socket))
-	waitFor(t, "the dhcp daemon starts", func() bool { c, err := net.Dial("unix", socket); return err == nil && c.Close() == nil })
-
+	socket := startDHCPDaemon(t, n.Host, dhcp)
 	conf := n.with("ipam", map[string]any{"type": "dhcp", "daemonSocketPath": socket}, "hostAccess", true)
 	p := newPod(t, "c1").named("default", "db-0")
 	r := n.add(p, conf)
@@ -60,6 +51,28 @@ func TestDHCP(t *testing.T) {
 		t.Errorf("MAC was %s and is %s", r.Interfaces[0].Mac, again.Interfaces[0].Mac)
 	}
 	n.del(q, conf)
+}
+
+// serveDHCP gives the host a DHCP server for a range of addresses, "first,last".
+func serveDHCP(t *testing.T, h *nettest.Host, span string) {
+	t.Helper()
+	dnsmasq, err := exec.LookPath("dnsmasq")
+	if err != nil {
+		t.Fatalf("this test needs dnsmasq: install the packages of test/packages.txt (%v)", err)
+	}
+	dir := t.TempDir()
+	background(t, h, exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
+		"--dhcp-range="+span+",255.255.255.0,2m", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--no-ping", "--user=root", "--pid-file="+filepath.Join(dir, "pid")))
+	waitFor(t, "the DHCP server starts", func() bool { _, err := os.Stat(filepath.Join(dir, "pid")); return err == nil })
+}
+
+// startDHCPDaemon starts the dhcp plugin's daemon and returns its socket.
+func startDHCPDaemon(t *testing.T, h *nettest.Host, dhcp string) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "dhcp.sock")
+	background(t, h, exec.Command(dhcp, "daemon", "-socketpath", socket))
+	waitFor(t, "the dhcp daemon starts", func() bool { c, err := net.Dial("unix", socket); return err == nil && c.Close() == nil })
+	return socket
 }
 
 // background runs cmd on the host until the test ends.
@@ -150,6 +163,18 @@ func TestConflist(t *testing.T) {
 	if mac := p.Link("eth0").Attrs().HardwareAddr.String(); mac != "02:00:00:00:00:33" {
 		t.Errorf("tuning's MAC is not there: %s", mac)
 	}
+	p.Do(func() error {
+		v, err := os.ReadFile("/proc/sys/net/ipv4/conf/eth0/arp_announce")
+		if string(v) != "2\n" {
+			t.Errorf("tuning's sysctl is %q", v)
+		}
+		return err
+	})
+	rules, err := p.Conn.RuleList(netlink.FAMILY_V4)
+	must(err)
+	if !slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Src != nil && r.Src.IP.String() == "10.9.0.2" }) {
+		t.Errorf("sbr's rule is not there: %v", rules)
+	}
 	p.Serve(t, ":80")
 	vm.WantSeen(t, "10.9.0.2:80", "10.9.0.240")
 	for _, verb := range []string{"del", "gc", "del"} {
@@ -157,6 +182,25 @@ func TestConflist(t *testing.T) {
 			t.Fatalf("cnitool %s: %v: %s", verb, err, out)
 		}
 	}
+	wantNothingLeft(t, n, p)
+}
+
+// TestBandwidthBehind: the reference bandwidth plugin, behind ours in a list
+// that was made for another plugin, passes pods without limits through.
+func TestBandwidthBehind(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	behind := *n
+	behind.plugin = tool(t, "bandwidth")
+	conf := n.with("hostAccess", true)
+	p := newPod(t, "c1")
+	r := n.add(p, conf)
+	after := behind.add(p, map[string]any{"cniVersion": "1.1.0", "name": "lan", "type": "bandwidth", "prevResult": r})
+	if !reflect.DeepEqual(after, r) {
+		t.Errorf("the result was %v and is %v", r, after)
+	}
+	behind.del(p, map[string]any{"cniVersion": "1.1.0", "name": "lan", "type": "bandwidth", "prevResult": r})
+	n.del(p, conf)
 	wantNothingLeft(t, n, p)
 }
 
@@ -195,6 +239,14 @@ func TestBandwidth(t *testing.T) {
 	}
 	n.del(p, conf)
 	wantNothingLeft(t, n, p)
+	// The namespace of the pod lives: neither its ifb nor a queue may be left.
+	left, err := p.Conn.QdiscList(nil)
+	must(err)
+	for _, q := range left {
+		if q.Type() != "noqueue" {
+			t.Errorf("a queue is left: %v", q)
+		}
+	}
 }
 
 // throughput sends size bytes and returns bits per second at the receiver.
@@ -239,21 +291,12 @@ func TestVLAN(t *testing.T) {
 	conf := n.with("vlan", 100, "hostAccess", true)
 	p, q := newPod(t, "c1"), newPod(t, "c2")
 	if _, err := n.tryAdd(p, conf); err != nil {
-		if os.Getenv("TRUESIZE_GUEST") != "" {
-			t.Fatalf("on a kernel that has 802.1Q: %v", err)
-		}
-		wantCode(t, err, 7)
-		if !strings.Contains(err.Error(), "8021q") {
-			t.Errorf("the error does not name the module: %v", err)
-		}
+		wantNoVLANs(t, err)
 		wantNothingLeft(t, n, p)
-		t.Logf("this kernel has no 802.1Q: %v", err)
 		return
 	}
 	vm := lan.Host("vm")
-	must(vm.Conn.LinkAdd(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.100", ParentIndex: vm.Link("eth0").Attrs().Index}, VlanId: 100, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}))
-	must(vm.Conn.Up(vm.Link("eth0.100")))
-	vm.Addr("eth0.100", "10.9.0.240/24")
+	addVLAN(vm, 100, "10.9.0.240/24")
 	vm.Serve(t, ":80")
 	n.Serve(t, ":80")
 	n.add(q, conf)
@@ -270,6 +313,28 @@ func TestVLAN(t *testing.T) {
 		t.Error("the VLAN stays without pods")
 	}
 	wantNothingLeft(t, n, p, q)
+}
+
+// wantNoVLANs fails the test unless err is that of a kernel without 802.1Q, and
+// on a kernel known to have it.
+func wantNoVLANs(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("TRUESIZE_GUEST") != "" {
+		t.Fatalf("on a kernel that has 802.1Q: %v", err)
+	}
+	wantCode(t, err, 7)
+	if !strings.Contains(err.Error(), "8021q") {
+		t.Errorf("the error does not name the module: %v", err)
+	}
+	t.Logf("this kernel has no 802.1Q: %v", err)
+}
+
+// addVLAN gives the host a VLAN of its eth0, with an address.
+func addVLAN(h *nettest.Host, id int, prefix string) {
+	name := fmt.Sprintf("eth0.%d", id)
+	must(h.Conn.LinkAdd(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: h.Link("eth0").Attrs().Index}, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}))
+	must(h.Conn.Up(h.Link(name)))
+	h.Addr(name, prefix)
 }
 
 // addr is the pod's IPv4 address.
