@@ -3,17 +3,22 @@ package cni_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/truesize/truesize/cni/internal/nettest"
+	"github.com/truesize/truesize/cni/reconcile"
 	"github.com/truesize/truesize/test/image"
 	"github.com/truesize/truesize/test/stack"
 )
@@ -27,8 +32,9 @@ const inNode = "TRUESIZE_CNI_IN_NODE"
 // machine has reached the pod.
 const reached = "reached"
 
-// TestContainerdPod: a real containerd attaches a pod by the plugin, with an
-// address from the pod's annotation; node, pod and a machine talk HTTP.
+// TestContainerdPod: a real containerd attaches a pod by the plugin, with
+// address and MAC from the pod's annotations; node, pod and a machine talk
+// HTTP. Then it loses a pod.
 func TestContainerdPod(t *testing.T) {
 	if repo := os.Getenv(inNode); repo != "" {
 		podOfContainerd(t, repo)
@@ -144,9 +150,12 @@ func podOfContainerd(t *testing.T, repo string) {
 		t.Fatal(err)
 	}
 	c, err := s.Run(ctx, stack.Spec{Image: image.Small,
-		Annotations: map[string]string{"truesize.dev/ip": "10.9.0.50"}})
+		Annotations: map[string]string{"truesize.dev/ip": "10.9.0.50", "truesize.dev/mac": "02:00:00:00:00:50"}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if mac, err := c.Shell(ctx, "cat /sys/class/net/eth0/address"); err != nil || mac != "02:00:00:00:00:50" {
+		t.Errorf("the pod's MAC is %q, %v", mac, err)
 	}
 	if out, err := c.Shell(ctx, "busybox httpd -p 8080 -h /"); err != nil {
 		t.Fatalf("start the pod's server: %v: %s", err, out)
@@ -169,4 +178,81 @@ func podOfContainerd(t *testing.T, repo string) {
 	if err := c.Remove(ctx); err != nil {
 		t.Errorf("remove the pod: %v", err)
 	}
+	forgottenByContainerd(ctx, t, s, list)
+}
+
+// forgottenByContainerd: containerd loses a pod, as in a crash that takes its
+// database and the pod's processes. It never calls DEL for it; the agent's
+// part collects it.
+func forgottenByContainerd(ctx context.Context, t *testing.T, s *stack.Stack, conflist []byte) {
+	c, err := s.Run(ctx, stack.Spec{Image: image.Small})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Plugins []struct{ RunDir, StateDir string }
+	}
+	must(json.Unmarshal(conflist, &list))
+	runDir, stateDir := list.Plugins[0].RunDir, list.Plugins[0].StateDir
+	record := filepath.Join(runDir, "attachments", "lan", c.PodID+"@eth0")
+	var rec struct{ Netns string }
+	data, err := os.ReadFile(record)
+	must(err)
+	must(json.Unmarshal(data, &rec))
+	r := reconcile.New(reconcile.Config{RunDir: runDir, StateDir: stateDir, Grace: time.Nanosecond,
+		Sandboxes: func(ctx context.Context) (map[string]bool, bool) {
+			out, err := s.Crictl(ctx, "pods", "-q")
+			ids := map[string]bool{}
+			for _, id := range strings.Fields(out) {
+				ids[id] = true
+			}
+			return ids, err == nil
+		}})
+	passes := func() {
+		for range 3 { // one more than a pod must be missed in
+			if err := r.Pass(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	passes()
+	if _, err := os.Stat(record); err != nil {
+		t.Errorf("a pod that containerd knows was collected: %v", err)
+	}
+	pid, err := c.PID(ctx)
+	must(err)
+	s.StopContainerd()
+	killPod(t, pid)
+	for _, part := range []string{"io.containerd.metadata.v1.bolt", "io.containerd.grpc.v1.cri"} {
+		must(os.RemoveAll(filepath.Join(s.Dir, "root", part)))
+	}
+	if err := s.StartContainerd(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(rec.Netns); err != nil {
+		t.Errorf("the namespace is to outlive the pod: %v", err)
+	}
+	passes()
+	if _, err := os.Stat(record); !os.IsNotExist(err) {
+		t.Errorf("the forgotten pod was not collected: %v", err)
+	}
+}
+
+// killPod ends the processes of the pod that has the process pid: its shim,
+// which would clean up, and all that the shim has started.
+func killPod(t *testing.T, pid int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	must(err)
+	_, after, _ := strings.Cut(string(stat), ") ")
+	shim, err := strconv.Atoi(strings.Fields(after)[1]) // the parent: proc_pid_stat(5)
+	must(err)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", shim, shim))
+	must(err)
+	must(unix.Kill(shim, unix.SIGKILL))
+	for _, f := range strings.Fields(string(children)) {
+		child, err := strconv.Atoi(f)
+		must(err)
+		must(unix.Kill(child, unix.SIGKILL))
+	}
+	waitFor(t, "the pod's processes end", func() bool { return unix.Kill(pid, 0) != nil })
 }
