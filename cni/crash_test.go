@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/truesize/truesize/cni/internal/nettest"
 )
 
@@ -116,6 +118,7 @@ func TestKilled(t *testing.T) {
 			if got := reservations(t, n); len(got) != len(r.IPs) {
 				t.Fatalf("after GC the addresses %v are reserved, want those of one pod, %v", got, r.IPs)
 			}
+			wantWays(t, n, len(r.IPs))
 			n.del(keep, conf)
 			wantNothingLeft(t, n, all...)
 			for _, p := range all {
@@ -127,6 +130,26 @@ func TestKilled(t *testing.T) {
 	gc(t, n, conf)
 	wantNothingLeft(t, n, all...)
 	t.Logf("%d calls killed", killed)
+}
+
+// wantWays fails the test unless the node has this many routes and permanent
+// neighbours by its shim: those of the pods that are left.
+func wantWays(t *testing.T, n *node, count int) {
+	t.Helper()
+	index := n.Link("ts-eth0").Attrs().Index
+	routes, err := n.Conn.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Protocol: 84}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+	must(err)
+	all, err := n.Conn.NeighList(index, netlink.FAMILY_ALL)
+	must(err)
+	neighbours := 0
+	for _, e := range all {
+		if e.State&netlink.NUD_PERMANENT != 0 {
+			neighbours++
+		}
+	}
+	if len(routes) != count || neighbours != count {
+		t.Errorf("the node has %d routes and %d neighbours by the shim, want %d: %v %v", len(routes), neighbours, count, routes, all)
+	}
 }
 
 // callTime is how long an ADD takes here, with some room.

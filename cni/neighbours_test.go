@@ -52,6 +52,7 @@ func TestStaleNeighbour(t *testing.T) {
 	lan := nettest.NewLAN(t)
 	n := newNode(t, lan, "node", []string{"10.9.0.0/24 10.9.0.10-10.9.0.10", "fd09::/64 fd09::10-fd09::10"})
 	vm := lan.Host("vm", "10.9.0.240/24", "fd09::f0/64")
+	macs := map[string]bool{}
 	for _, detect := range []string{"off", "fast"} {
 		t.Run("detection "+detect, func(t *testing.T) {
 			old, _ := net.ParseMAC("02:00:00:00:00:99")
@@ -69,8 +70,12 @@ func TestStaleNeighbour(t *testing.T) {
 					return neighbour(t, vm, a) == r.Interfaces[0].Mac
 				})
 			}
+			macs[r.Interfaces[0].Mac] = true
 			n.del(p, conf)
 		})
+	}
+	if len(macs) != 1 {
+		t.Errorf("one address after the other had the MACs %v", macs)
 	}
 }
 
