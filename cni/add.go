@@ -136,7 +136,7 @@ func (a *adding) prepare() error {
 		IPAM: state.IPAM{Type: a.conf.IPAM.Type},
 	}
 	if a.conf.delegated() {
-		a.rec.Config, a.rec.Args, a.rec.Path = a.args.StdinData, a.args.Args, a.args.Path
+		a.rec.Config, a.rec.Args, a.rec.Path = a.given.Config, a.args.Args, a.args.Path
 	}
 	if err := a.fillIPAM(); err != nil {
 		return err

@@ -160,7 +160,7 @@ func (c *call) delegateCall(command string) delegate.Call {
 	return delegate.Call{
 		Plugin: c.conf.IPAM.Type, Path: c.args.Path, Command: command,
 		ContainerID: c.args.ContainerID, Netns: c.args.Netns, IfName: c.args.IfName,
-		Args: c.args.Args, Config: c.args.StdinData,
+		Args: c.args.Args, Config: c.conf.forIPAM(c.args.StdinData),
 	}
 }
 

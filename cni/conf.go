@@ -72,6 +72,7 @@ type Conf struct {
 	mode        netlink.MacvlanMode // of Mode
 	mac         net.HardwareAddr    // asked for; nil: to be derived
 	requested   []string            // addresses asked for outside of the configuration
+	fixed       []string            // those of them that the pod's annotation asks for
 	pod         state.Pod
 	hostAddrs   []netip.Addr
 	serviceNets []netip.Prefix
@@ -227,9 +228,10 @@ func (c *Conf) parseArgs(args string) error {
 	notes := c.RuntimeConfig.PodAnnotations
 	for _, ip := range strings.Split(notes[annotationIP], ",") {
 		if ip = strings.TrimSpace(ip); ip != "" {
-			c.requested = append(c.requested, ip)
+			c.fixed = append(c.fixed, ip)
 		}
 	}
+	c.requested = append(c.requested, c.fixed...)
 	mac := c.MAC
 	for _, over := range []string{string(a.MAC), c.RuntimeConfig.MAC, notes[annotationMAC]} {
 		if over != "" {
@@ -248,6 +250,44 @@ func (c *Conf) parseArgs(args string) error {
 	}
 	c.mac = hw
 	return nil
+}
+
+// fixedAddrs are the addresses of the pod's annotation.
+func (c *Conf) fixedAddrs() ([]netip.Addr, error) {
+	var list []netip.Addr
+	for _, s := range c.fixed {
+		text, _, _ := strings.Cut(s, "/") // some plugins want its length too
+		a, err := netip.ParseAddr(text)
+		if err != nil || a.Zone() != "" {
+			return nil, fail(types.ErrInvalidNetworkConfig, fmt.Sprintf("the pod's annotation %s: %.64q is not an IP address", annotationIP, s), nil)
+		}
+		list = append(list, a.Unmap())
+	}
+	return list, nil
+}
+
+// forIPAM is stdin as an IPAM plugin gets it: the addresses of the pod's
+// annotation are where the runtime would put those of the capability "ips"
+// (CONVENTIONS.md of the CNI project).
+func (c *Conf) forIPAM(stdin []byte) []byte {
+	if len(c.fixed) == 0 || !c.delegated() {
+		return stdin
+	}
+	var whole, runtime map[string]json.RawMessage
+	err := json.Unmarshal(stdin, &whole)
+	if err == nil {
+		err = json.Unmarshal(whole["runtimeConfig"], &runtime)
+	}
+	if err == nil {
+		runtime["ips"], err = json.Marshal(c.fixed)
+	}
+	if err == nil {
+		whole["runtimeConfig"], err = json.Marshal(runtime)
+	}
+	if out, merr := json.Marshal(whole); err == nil && merr == nil {
+		return out
+	}
+	return stdin // its annotations were read from it: this cannot be
 }
 
 func (c *Conf) checkBandwidth() error {

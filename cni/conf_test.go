@@ -21,6 +21,7 @@ func FuzzParseConf(f *testing.F) {
 	f.Add([]byte(`{"cniVersion":"1.1.0","name":"lan","type":"truesize-macvlan","master":"eth0","hostAccess":true,"serviceCIDRs":["10.96.0.0/12"],"sticky":"24h"}`), "IgnoreUnknown=1;MAC=02:00:00:00:00:01;IP=10.0.0.5")
 	f.Add([]byte(`{"cniVersion":"0.4.0","name":"lan","mode":"vepa","hostAccess":"veth","prevResult":{"cniVersion":"0.4.0"}}`), "K8S_POD_NAME=web-0")
 	f.Add([]byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[],"runtimeConfig":{"bandwidth":{"ingressRate":8,"ingressBurst":8}}}`), "")
+	f.Add([]byte(`{"cniVersion":"1.1.0","ipam":{"type":"static"},"runtimeConfig":{"ips":["10.0.0.9"],"io.kubernetes.cri.pod-annotations":{"truesize.dev/ip":"10.0.0.5,fd00::5/64","truesize.dev/mac":"02:00:00:00:00:05"}}}`), "")
 	f.Fuzz(func(t *testing.T, stdin []byte, args string) {
 		c, err := ParseConf(stdin, args)
 		var e *types.Error
@@ -29,6 +30,9 @@ func FuzzParseConf(f *testing.F) {
 		}
 		if err == nil && c.mac != nil && (len(c.mac) != 6 || c.mac[0]&1 != 0) {
 			t.Errorf("accepted the MAC %v", c.mac)
+		}
+		if err == nil && !json.Valid(c.forIPAM(stdin)) {
+			t.Errorf("%q: the IPAM plugin gets %q", stdin, c.forIPAM(stdin))
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ func (a *adding) fillIPAM() error {
 		a.rec.IPAM.DataDir = local.DataDir
 		a.rec.IPAM.Sticky = a.sticky()
 	case a.conf.delegated():
+		if _, err := a.conf.fixedAddrs(); err != nil {
+			return err
+		}
 		return asCNI("find the IPAM plugin", delegate.Find(a.conf.IPAM.Type, a.args.Path))
 	}
 	return nil
@@ -130,6 +134,9 @@ func (a *adding) execIPAM() error {
 	if a.rec.Prefixes, err = prefixesOf(res.IPs); err != nil {
 		return err
 	}
+	if err := a.mustHaveFixed(); err != nil {
+		return err
+	}
 	for _, ip := range res.IPs {
 		if gw, ok := netip.AddrFromSlice(ip.Gateway); ok {
 			a.rec.Gateways = append(a.rec.Gateways, gw.Unmap())
@@ -137,6 +144,24 @@ func (a *adding) execIPAM() error {
 	}
 	a.result = &current.Result{IPs: res.IPs, Routes: res.Routes, DNS: res.DNS}
 	return a.claim()
+}
+
+// mustHaveFixed refuses a pod to which the IPAM plugin gave other addresses
+// than its annotation asks for: not all plugins take the "ips" capability.
+func (a *adding) mustHaveFixed() error {
+	want, err := a.conf.fixedAddrs()
+	if err != nil {
+		return err
+	}
+	got := addrsOf(a.rec.Prefixes)
+	for _, w := range want {
+		if !slices.Contains(got, w) {
+			return fail(types.ErrInvalidNetworkConfig, fmt.Sprintf(
+				"the pod's annotation %s asks for %s and the IPAM plugin %s gave %s; ask that plugin in its own way, and remove the annotation",
+				annotationIP, w, a.conf.IPAM.Type, got), nil)
+		}
+	}
+	return nil
 }
 
 // claim makes the addresses this attachment's on the node.

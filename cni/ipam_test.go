@@ -116,6 +116,35 @@ func TestIPAMByConvention(t *testing.T) {
 		n.add(p, conf)
 		n.del(p, conf)
 	})
+	t.Run("annotation", func(t *testing.T) {
+		c, n, conf, p := setup(t)
+		fixed := func(ip string) map[string]any {
+			return merge(conf, "runtimeConfig", map[string]any{"ips": []string{"10.9.0.99"},
+				"io.kubernetes.cri.pod-annotations": map[string]string{"truesize.dev/ip": ip}})
+		}
+		n.add(p, fixed("10.9.0.77/24, fd09::4d"))
+		stdin, err := os.ReadFile(filepath.Join(c.dir, "stdin.ADD"))
+		if err != nil || !strings.Contains(string(stdin), `"ips":["10.9.0.77/24","fd09::4d"]`) {
+			t.Errorf("the plugin was given %s, %v", stdin, err)
+		}
+		n.del(p, fixed("10.9.0.77/24, fd09::4d"))
+		for ip, says := range map[string]string{"10.9.0.80": "asks for 10.9.0.80", "nonsense": "not an IP address"} {
+			_, err := n.tryAdd(p, fixed(ip))
+			wantCode(t, err, 7)
+			if err != nil && !strings.Contains(err.Error(), says) {
+				t.Errorf("the error does not say %q: %v", says, err)
+			}
+			n.del(p, fixed(ip))
+			wantNothingLeft(t, n, p)
+		}
+		// A real plugin that takes them.
+		n.path = filepath.Dir(tool(t, "static"))
+		conf["ipam"] = map[string]any{"type": "static"}
+		if r := n.add(p, fixed("10.9.0.88/24")); ip(r, 0) != "10.9.0.88" {
+			t.Errorf("static gave %s", ip(r, 0))
+		}
+		n.del(p, fixed("10.9.0.88/24"))
+	})
 	t.Run("no address", func(t *testing.T) {
 		c, n, conf, p := setup(t)
 		must(os.WriteFile(filepath.Join(c.dir, "lakeside"), []byte("#!/bin/sh\necho '{\"cniVersion\":\"1.0.0\"}'\n"), 0o755))
