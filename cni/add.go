@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -24,7 +23,7 @@ const maxConflicts = 5
 
 // Add attaches a container and hands the result to emit, which prints it. If
 // anything fails, emit included, all that was made is taken back.
-func Add(ctx context.Context, args *skel.CmdArgs, emit func(types.Result, string) error) (err error) {
+func Add(ctx context.Context, args *Args, emit func(types.Result, string) error) (err error) {
 	c, err := begin(ctx, args)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -19,7 +18,7 @@ import (
 // Check compares what is there with what ADD made and reported: the
 // interface, its addresses and routes, the addresses' reservation, and the
 // ways between node and pod.
-func Check(ctx context.Context, args *skel.CmdArgs) error {
+func Check(ctx context.Context, args *Args) error {
 	c, err := begin(ctx, args)
 	if err != nil {
 		return err

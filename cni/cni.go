@@ -20,7 +20,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -40,7 +39,7 @@ const lockWait = 30 * time.Second
 type call struct {
 	engine
 	conf  *Conf
-	args  *skel.CmdArgs
+	args  *Args
 	key   state.Key
 	local *hostlocal.Config // once read
 	pod   *link.Conn        // nil where the verb has no namespace, or it is gone
@@ -48,9 +47,14 @@ type call struct {
 }
 
 // begin reads the configuration and opens the state and the node's namespace.
-func begin(ctx context.Context, args *skel.CmdArgs) (*call, error) {
+func begin(ctx context.Context, args *Args) (*call, error) {
 	conf, err := ParseConf(args.StdinData, args.Args)
 	if err != nil {
+		args.runDir = runDirOf(args.StdinData)
+		return nil, err
+	}
+	args.runDir = conf.RunDir
+	if err := conf.checkHeader(args.Command); err != nil {
 		return nil, err
 	}
 	c := &call{engine: engine{ctx: ctx}, conf: conf, args: args,

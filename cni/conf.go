@@ -2,6 +2,7 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -143,8 +144,8 @@ type podArgs struct {
 func ParseConf(stdin []byte, args string) (*Conf, error) {
 	c := &Conf{}
 	if err := json.Unmarshal(stdin, c); err != nil {
-		if _, ok := err.(*json.SyntaxError); ok {
-			return nil, fail(types.ErrDecodingFailure, "the network configuration is not JSON", err)
+		if !isObject(err) {
+			return nil, fail(types.ErrDecodingFailure, "the network configuration is not a JSON object", err)
 		}
 		return nil, fail(types.ErrInvalidNetworkConfig, "the network configuration cannot be used", err)
 	}
@@ -160,6 +161,14 @@ func ParseConf(stdin []byte, args string) (*Conf, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// isObject reports whether what could not be decoded is a JSON object, of
+// which only a value cannot be.
+func isObject(err error) bool {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	return !errors.As(err, &syntax) && (!errors.As(err, &kind) || kind.Field != "")
 }
 
 // parseValues checks the keys that stand for themselves.

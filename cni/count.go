@@ -8,14 +8,20 @@ import (
 	"github.com/truesize/truesize/cni/state"
 )
 
-// Count adds one call to the counters in the run directory that the
-// configuration stdin names. Counting never fails a call.
-func Count(stdin []byte, op string, d time.Duration, code uint) {
+// Count adds one call, which has ended, to the counters in the run directory.
+// Counting never fails a call.
+func Count(a *Args, d time.Duration, code uint) {
+	withCounters(a.runDir, func(s *counters.Set) { s.Done(a.Command, d, code) })
+}
+
+// runDirOf is the run directory that a configuration names which cannot be
+// used otherwise: its call is counted where the others are.
+func runDirOf(stdin []byte) string {
 	var conf struct {
 		RunDir string `json:"runDir"`
 	}
 	_ = json.Unmarshal(stdin, &conf)
-	withCounters(conf.RunDir, func(s *counters.Set) { s.Done(op, d, code) })
+	return conf.RunDir
 }
 
 func withCounters(runDir string, add func(*counters.Set)) {

@@ -1,16 +1,12 @@
 package cni
 
-import (
-	"context"
-
-	"github.com/containernetworking/cni/pkg/skel"
-)
+import "context"
 
 // Del detaches a container. It succeeds whatever is missing: the container's
 // namespace, its record, the master, the agent. It never touches what another
 // container has by now: addresses go by the container's id, routes by the
 // claim on the address, links by the namespace's identity.
-func Del(ctx context.Context, args *skel.CmdArgs) error {
+func Del(ctx context.Context, args *Args) error {
 	c, err := begin(ctx, args)
 	if err != nil {
 		return err

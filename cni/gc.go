@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/truesize/truesize/cni/delegate"
@@ -15,7 +14,7 @@ import (
 
 // GC removes what belongs to no attachment of the list the runtime gave. No
 // list at all is not an empty one: then only what cannot be alive goes.
-func GC(ctx context.Context, args *skel.CmdArgs) error {
+func GC(ctx context.Context, args *Args) error {
 	c, err := begin(ctx, args)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/truesize/truesize/cni/delegate"
@@ -15,7 +14,7 @@ import (
 
 // Status says whether an ADD can succeed now: the master is there and up, the
 // state can be written, the IPAM plugin is ready, the pools have addresses.
-func Status(ctx context.Context, args *skel.CmdArgs) error {
+func Status(ctx context.Context, args *Args) error {
 	c, err := begin(ctx, args)
 	if err != nil {
 		return err

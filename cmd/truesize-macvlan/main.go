@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
-	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	cniversion "github.com/containernetworking/cni/pkg/version"
 
@@ -25,8 +27,8 @@ func main() {
 	// runtime would only be woken and put to sleep.
 	runtime.GOMAXPROCS(1)
 	growStack()
-	if e := run(); e != nil {
-		_ = e.Print()
+	if err := run(os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		_ = asCNI(err).Print()
 		os.Exit(1)
 	}
 }
@@ -37,39 +39,73 @@ func main() {
 //
 //go:noinline
 func growStack() byte {
-	var deep [48 << 10]byte
-	return deep[len(os.Args)]
+	if len(os.Args) > 1<<30 { // never: a frame is made, and no page of it touched
+		var deep [48 << 10]byte
+		return deep[len(os.Args)%len(deep)]
+	}
+	return 0
 }
 
-// run does what the environment and stdin ask for.
-func run() *types.Error {
-	ctx := &untilSignal{Context: context.Background()}
-	about := "truesize-macvlan " + version.Get().String()
-	return skel.PluginMainFuncsWithError(skel.CNIFuncs{
-		Add: counted(ctx, "ADD", func(ctx context.Context, a *skel.CmdArgs) error {
-			return cni.Add(ctx, a, types.PrintResult)
-		}),
-		Del:    counted(ctx, "DEL", cni.Del),
-		Check:  counted(ctx, "CHECK", cni.Check),
-		GC:     counted(ctx, "GC", cni.GC),
-		Status: counted(ctx, "STATUS", cni.Status),
-	}, cniversion.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"), about)
-}
-
-// counted adds the call to the counters that the agent shows.
-func counted(ctx context.Context, op string, f func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
-	return func(a *skel.CmdArgs) error {
-		start := time.Now()
-		err := f(ctx, a)
-		code := uint(0)
-		if err != nil {
-			code = types.ErrInternal
-			var e *types.Error
-			if errors.As(err, &e) {
-				code = e.Code
-			}
-		}
-		cni.Count(a.StdinData, op, time.Since(start), code)
+// run does what the environment and stdin ask for. It prints the result to
+// stdout; the error is for the caller to print.
+func run(getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+	versions := cniversion.PluginSupports(cni.Versions()...)
+	if getenv("CNI_COMMAND") == "" {
+		fmt.Fprintf(stderr, "truesize-macvlan %s, a CNI plugin: container runtimes run it\nCNI protocol versions supported: %s\n",
+			version.Get(), strings.Join(cni.Versions(), ", "))
+		return nil
+	}
+	args, err := cni.ReadArgs(getenv)
+	if err != nil {
 		return err
 	}
+	if args.Command == "VERSION" {
+		return versions.Encode(stdout)
+	}
+	verb, ok := map[string]func(context.Context, *cni.Args) error{
+		"ADD": func(ctx context.Context, a *cni.Args) error {
+			return cni.Add(ctx, a, func(r types.Result, version string) error { return printResult(stdout, r, version) })
+		},
+		"DEL": cni.Del, "CHECK": cni.Check, "GC": cni.GC, "STATUS": cni.Status,
+	}[args.Command]
+	if !ok {
+		return types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("unknown CNI_COMMAND: %.16q", args.Command), "")
+	}
+	if args.StdinData, err = io.ReadAll(stdin); err != nil {
+		return types.NewError(types.ErrIOFailure, "read the network configuration from stdin", err.Error())
+	}
+	start := time.Now()
+	err = verb(&untilSignal{Context: context.Background()}, args)
+	cni.Count(args, time.Since(start), codeOf(err))
+	return err
+}
+
+// printResult prints the result in the form of a version of the specification.
+func printResult(w io.Writer, r types.Result, version string) error {
+	as, err := r.GetAsVersion(version)
+	if err != nil {
+		return err
+	}
+	return as.PrintTo(w)
+}
+
+// codeOf is the CNI error code of err, 0 for nil.
+func codeOf(err error) uint {
+	var e *types.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e.Code
+	}
+	return types.ErrInternal
+}
+
+// asCNI is err as a runtime gets it.
+func asCNI(err error) *types.Error {
+	var e *types.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return types.NewError(types.ErrInternal, err.Error(), "")
 }
