@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,7 +25,8 @@ type child struct {
 
 	closed atomic.Bool   // the link is, or is about to be
 	ready  chan string   // what it said when it was ready
-	dead   chan struct{} // closed when it has exited
+	dead   chan struct{} // closed when it cannot do anything any more
+	ended  func()        // closes dead
 	serve  time.Time     // when it was told to serve; zero: not yet
 }
 
@@ -68,7 +70,7 @@ func adopt(pidfd, link int) (*child, error) {
 	c.serve = c.started
 	go func() {
 		c.wait()
-		close(c.dead)
+		c.ended()
 	}()
 	return c, nil
 }
@@ -78,15 +80,23 @@ func newChild(pid, pidfd int, link *os.File, binary string) *child {
 		pid: pid, pidfd: os.NewFile(uintptr(pidfd), "pidfd"), link: link, binary: binary,
 		started: time.Now(), ready: make(chan string, 1), dead: make(chan struct{}),
 	}
+	c.ended = sync.OnceFunc(func() { close(c.dead) })
 	go c.listen(int(link.Fd()))
 	return c
 }
 
-// listen passes on what the server says on fd, which is the link's.
+// listen passes on what the server says on fd, which is the link's. The end of
+// the link is the server's: it is told before the process has exited, which
+// takes milliseconds where the kernel has to wait for readers of what the
+// process held, inotify's among them. Descriptors are given back after memory,
+// by the last thread: nothing that the process did is under way any more.
 func (c *child) listen(fd int) {
 	buf := make([]byte, 256)
 	for !c.closed.Load() {
 		n, err := recvLine(fd, buf)
+		if linkEnded(n, err) && !c.closed.Load() {
+			c.ended()
+		}
 		if err != nil || n == 0 {
 			return
 		}
@@ -102,7 +112,7 @@ func (c *child) listen(fd int) {
 // reap waits for a child of this process.
 func (c *child) reap(cmd *exec.Cmd) {
 	_ = cmd.Wait()
-	close(c.dead)
+	c.ended()
 }
 
 // wait waits for a process that is another's child.
@@ -125,7 +135,7 @@ func (c *child) kill() {
 	_ = unix.PidfdSendSignal(int(c.pidfd.Fd()), unix.SIGKILL, nil, 0)
 }
 
-// isDead reports whether the server has exited, waiting for so long.
+// isDead reports whether the server has ended, waiting for so long.
 func (c *child) isDead(wait time.Duration) bool {
 	t := time.NewTimer(wait)
 	defer t.Stop()

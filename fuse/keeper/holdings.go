@@ -63,3 +63,20 @@ func socketPair() (ours, theirs int, err error) {
 	}
 	return p[0], p[1], nil
 }
+
+// linkFrom is the lowest number of a server's link: above those of its other
+// descriptors.
+const linkFrom = 512
+
+// behindAll gives a server's end of the link a high number. The kernel releases
+// the descriptors of a process that dies from the highest down, and the end of
+// the link tells the keeper of it: so it hears before the others are released,
+// some of which take long. Where there is no such number it keeps its own.
+func behindAll(fd int) int {
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, linkFrom)
+	if err != nil {
+		return fd
+	}
+	unix.Close(fd)
+	return high
+}

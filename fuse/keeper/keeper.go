@@ -142,7 +142,7 @@ func connectionEnded(fd int) bool {
 	return err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
 }
 
-// died returns a channel that is closed when the server has exited.
+// died returns a channel that is closed when the server has ended.
 func (c *child) died() <-chan struct{} {
 	if c == nil {
 		return nil
@@ -190,10 +190,11 @@ func (k *Keeper) onReady(line string) {
 	k.opts.Log.Info("server started", "pid", k.server.pid, "server", line, "keeper", version.Get().Version, "after", time.Since(k.server.started).String())
 }
 
-// onDeath is called when the server has exited.
+// onDeath is called when the server has ended, or given up its link.
 func (k *Keeper) onDeath() {
 	c := k.server
 	k.server = nil
+	c.kill()
 	c.close()
 	k.Memory.Count(kept.Deaths)
 	lived := time.Since(c.serve)

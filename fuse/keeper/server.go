@@ -36,7 +36,7 @@ func Inherit(adopt []string, stderr io.Writer, log *slog.Logger) (*Link, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Link{Holdings: h, adopt: adopt, keeper: os.NewFile(fdLink, "link"), stderr: stderr, log: log}, nil
+	return &Link{Holdings: h, adopt: adopt, keeper: os.NewFile(uintptr(behindAll(fdLink)), "link"), stderr: stderr, log: log}, nil
 }
 
 // Ready tells the keeper that this server can serve, and waits to be told to.
@@ -47,7 +47,7 @@ func (l *Link) Ready() error {
 	if err == nil {
 		n, err = recvLine(int(l.keeper.Fd()), buf)
 	}
-	if keeperGone(n, err) {
+	if linkEnded(n, err) {
 		return l.orphaned()
 	}
 	if err != nil {
@@ -59,9 +59,10 @@ func (l *Link) Ready() error {
 	return nil
 }
 
-// keeperGone tells from the link that the keeper has ended: before this server
-// was ready, before it read that it is, or after.
-func keeperGone(n int, err error) bool {
+// linkEnded tells from what came of a link that its other side has ended. For a
+// server that is the keeper: before this server was ready, before it read that
+// it is, or after.
+func linkEnded(n int, err error) bool {
 	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || err == nil && n == 0
 }
 
@@ -145,7 +146,7 @@ func (l *Link) startKeeper() error {
 	}
 	go cmd.Wait()
 	l.Memory.Count(kept.Adoptions)
-	l.keeper = os.NewFile(uintptr(ours), "link")
+	l.keeper = os.NewFile(uintptr(behindAll(ours)), "link")
 	l.log.Warn("the keeper was gone: started another", "pid", cmd.Process.Pid)
 	return nil
 }
