@@ -18,6 +18,7 @@ import (
 // keeper and server, under the readers.
 func TestAgentUpgradesView(t *testing.T) {
 	n := newNode(t, 5)
+	n.binary = viewd(t, "v2")
 	n.start()
 	before := n.status()
 	r := n.startReaders(8, time.Millisecond)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,41 +57,6 @@ func scaled(short, long int) int {
 	}
 	return short
 }
-
-// viewd builds the program under test, once, as version v. Where there is no
-// compiler, TRUESIZE_VIEWD names a program to take for every version.
-func viewd(t *testing.T, v string) string {
-	t.Helper()
-	if path := os.Getenv("TRUESIZE_VIEWD"); path != "" {
-		return path
-	}
-	built.Lock()
-	defer built.Unlock()
-	if path := built.path[v]; path != "" {
-		return path
-	}
-	dir, err := os.MkdirTemp("", "truesize-fault-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "truesize-viewd")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/truesize/truesize/pkg/version.version="+v,
-		"-o", path, "github.com/truesize/truesize/cmd/truesize-viewd")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
-	built.path[v] = path
-	return path
-}
-
-var built = struct {
-	sync.Mutex
-	path map[string]string
-}{path: make(map[string]string)}
 
 // A container is one of a node's, without a runtime.
 type container struct {

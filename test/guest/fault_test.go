@@ -29,3 +29,10 @@ func TestServerKilled(t *testing.T) {
 func TestViewInContainers(t *testing.T) {
 	runTests(t, viewMachine(t, "2"), "test/fault", "TestContainersNotice", "TestAllKilled", "TestConnectionAborted", "TestStopped")
 }
+
+// TestClockJumps: a machine of its own is one whose clock may be set.
+func TestClockJumps(t *testing.T) {
+	m := viewMachine(t, "1")
+	m.Env = append(m.Env, "TRUESIZE_SET_CLOCK=1")
+	runTests(t, m, "test/fault", "TestClockJumps")
+}
