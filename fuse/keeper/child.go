@@ -147,6 +147,18 @@ func (c *child) isDead(wait time.Duration) bool {
 	}
 }
 
+// exited waits for so long until the server's process has gone, which is a
+// little after it has ended.
+func (c *child) exited(wait time.Duration) {
+	fds := []unix.PollFd{{Fd: int32(c.pidfd.Fd()), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(wait); ; {
+		left := time.Until(deadline)
+		if n, err := unix.Poll(fds, int(max(left, 0).Milliseconds())); n > 0 || err != unix.EINTR {
+			return
+		}
+	}
+}
+
 func (c *child) close() {
 	c.closed.Store(true)
 	c.link.Close()

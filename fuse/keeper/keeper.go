@@ -280,7 +280,7 @@ func (k *Keeper) stop() {
 	for _, c := range []*child{k.next, k.server} {
 		if c != nil {
 			c.kill()
-			c.isDead(dieWithin)
+			c.exited(dieWithin) // its cgroup may be removed next
 			c.close()
 		}
 	}

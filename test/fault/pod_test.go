@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +22,11 @@ func TestOutlivesItsPod(t *testing.T) {
 	own := fmt.Sprintf("truesize-fault-%d-own", os.Getpid())
 	t.Cleanup(func() {
 		for controller := range pod {
-			_ = os.Remove(cgroupDir(controller, "/"+own))
+			dir := cgroupDir(controller, "/"+own)
+			n.await("removal of "+dir, func() bool { // a spare that was killed takes a moment to go
+				err := os.Remove(dir)
+				return err == nil || errors.Is(err, os.ErrNotExist)
+			})
 		}
 	})
 	script := ""
