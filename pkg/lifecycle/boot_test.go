@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/size"
 )
 
 func TestForgetEarlierBoots(t *testing.T) {
@@ -15,7 +16,7 @@ func TestForgetEarlierBoots(t *testing.T) {
 		{ID: "earlier-by-hand", BootID: "another", Via: "cli"},
 		{ID: "now-by-hand", BootID: bootID, Via: "cli"},
 	} {
-		c.CreatedAt = time.Now()
+		c.CreatedAt, c.Decision.Size = time.Now(), size.Size{CPUs: 1, Memory: 1 << 20}
 		if err := b.dir.Put(&c); err != nil {
 			t.Fatal(err)
 		}
