@@ -89,6 +89,9 @@ func NewHost(t testing.TB, name string) *Host {
 	h := &Host{t: t, Path: path, NS: ns, Conn: conn}
 	t.Cleanup(func() {
 		h.Destroy()
+		// A test may have given the host another's path.
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+		_ = os.Remove(path)
 		os.Remove(dir) // when it was the last
 	})
 	lo, err := conn.ByName("lo")
