@@ -214,11 +214,15 @@ func (a *agent) run(ctx context.Context) error {
 }
 
 func (a *agent) supervisor() *viewd.Supervisor {
+	args := []string{"--freshness", a.cfg.Freshness.String(), "--log-level", levelName(a.cfg.LogLevel)}
+	if !a.cfg.Prepare {
+		args = append(args, "--prepare=false")
+	}
 	return &viewd.Supervisor{
 		RunDir:  a.cfg.RunDir,
 		Binary:  a.cfg.ViewBinary,
 		HostDir: filepath.Join(a.cfg.StateDir, "viewd"),
-		Args:    []string{"--freshness", a.cfg.Freshness.String(), "--log-level", levelName(a.cfg.LogLevel)},
+		Args:    args,
 		Log:     a.log,
 		Started: a.metrics.ViewStarted,
 		Failed:  func() { a.metrics.Error("viewd") },

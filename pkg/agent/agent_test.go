@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,19 @@ func TestReadiness(t *testing.T) {
 				t.Errorf("status %d: %s", w.Code, w.Body)
 			}
 		})
+	}
+}
+
+func TestViewArguments(t *testing.T) {
+	cfg := config.Default()
+	a := &agent{cfg: cfg, metrics: metrics.New()}
+	want := []string{"--freshness", "50ms", "--log-level", "info"}
+	if got := a.supervisor().Args; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	a.cfg.Prepare = false
+	if got := a.supervisor().Args; !slices.Equal(got, append(want, "--prepare=false")) {
+		t.Errorf("without preparing: %q", got)
 	}
 }
 

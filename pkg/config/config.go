@@ -44,6 +44,7 @@ type Config struct {
 
 	ViewBinary string        // view.binary: a path, or a name on PATH
 	Freshness  time.Duration // view.freshness: how old a file's content may be
+	Prepare    bool          // view.prepare: read ahead of readers at a steady pace
 
 	Network bool // network.reconcile: tidy up after the CNI plugin
 
@@ -73,6 +74,7 @@ func Default() Config {
 		CPUManagerState: "/var/lib/kubelet/cpu_manager_state",
 		ViewBinary:      "truesize-viewd",
 		Freshness:       50 * time.Millisecond,
+		Prepare:         true,
 		Network:         true,
 	}
 }

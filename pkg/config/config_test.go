@@ -34,7 +34,7 @@ inject:
     JAVA_TOOL_OPTIONS: true
     UV_THREADPOOL_SIZE: true
 cpuset: {enabled: true, cpuManagerState: /var/kubelet/state}
-view: {binary: /usr/bin/viewd, freshness: 100ms}
+view: {binary: /usr/bin/viewd, freshness: 100ms, prepare: false}
 network: {reconcile: false}
 `
 

@@ -52,6 +52,8 @@ func Settings() []Setting {
 			set: one(func(c *Config, v string) (err error) { c.ViewBinary, err = notEmpty(v); return })},
 		{Key: "view.freshness", Env: "TRUESIZE_VIEW_FRESHNESS", Help: "how old the content of a file may be, for example 50ms",
 			set: one(func(c *Config, v string) (err error) { c.Freshness, err = freshness(v); return })},
+		{Key: "view.prepare", Env: "TRUESIZE_VIEW_PREPARE", Help: "read files just before readers at a steady pace do",
+			set: one(func(c *Config, v string) (err error) { c.Prepare, err = boolean(v); return })},
 		{Key: "network.reconcile", Env: "TRUESIZE_NETWORK_RECONCILE", Help: "collect what runtimes forget of macvlan attachments",
 			set: one(func(c *Config, v string) (err error) { c.Network, err = boolean(v); return })},
 	}
