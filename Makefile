@@ -99,13 +99,17 @@ bench: ready
 	@go run ./test/bench/cpuset -out run/bench-cpuset.md
 	@$(SECTION) cpuset run/bench-cpuset.md
 
-lint: deps build bin/tools/staticcheck
+lint: deps build bin/tools/staticcheck bin/tools/promtool
 	@test/lint.sh
 
 bin/tools/staticcheck: test/tools/lint/go.mod test/tools/lint/go.sum
 	@echo "building staticcheck"
 	@mkdir -p bin/tools
 	@cd test/tools/lint && go build -trimpath -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
+
+bin/tools/promtool: test/promtool.sh
+	@echo "fetching promtool"
+	@test/promtool.sh $@
 
 e2e image:
 	@echo "$@: not yet" >&2; exit 2

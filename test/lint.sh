@@ -26,5 +26,6 @@ for module in test/bench/*/go.mod; do
 	check "staticcheck, $dir" env -C "$dir" "$PWD/bin/tools/staticcheck" ./...
 done
 check "import direction" go test -count=1 ./test/lint
+check "alerts fire" bin/tools/promtool test rules deploy/logs/alerts_test.yaml
 check shellcheck shellcheck "${shell_files[@]}"
 exit "$failed"
