@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/cgroups"
 )
 
 // A file that is read at a steady pace is prepared by a process that holds
 // nothing of the view, and that ends with the server.
 func TestPreparedReads(t *testing.T) {
 	s := newStack(t)
-	s.register("c", size.Size{CPUs: 2, Memory: 256 * mib}, makeCgroup(t, "steady"))
+	s.register("c", size.Size{CPUs: 2, Memory: 256 * mib}, cgroups.Make(t, "steady"))
 	s.start()
 	reader := exec.Command("sh", "-c", `while cat "$0" >/dev/null; do sleep 0.6; done`, s.path("c", "proc/meminfo"))
 	reader.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

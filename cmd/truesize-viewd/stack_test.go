@@ -200,58 +200,6 @@ func (s *stack) descriptors() int {
 	return len(entries)
 }
 
-// makeCgroup makes a cgroup in every hierarchy there is and returns its paths.
-func makeCgroup(t *testing.T, name string) map[string]string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	name = fmt.Sprintf("truesize-test-%d-%s", os.Getpid(), name)
-	paths := make(map[string]string)
-	for line := range strings.Lines(string(data)) {
-		before, after, _ := strings.Cut(line, " - ")
-		point, f := strings.Fields(before)[4], strings.Fields(after)
-		if !strings.HasPrefix(point, "/sys/fs/cgroup") || !strings.HasPrefix(f[0], "cgroup") {
-			continue
-		}
-		dir := filepath.Join(point, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { removeCgroup(t, dir) })
-		if f[0] == "cgroup2" {
-			paths[""] = "/" + name
-			continue
-		}
-		for _, controller := range strings.Split(f[2], ",") {
-			paths[controller] = "/" + name
-		}
-		for _, set := range []string{"cpuset.cpus", "cpuset.mems"} {
-			if all, err := os.ReadFile(filepath.Join(point, set)); err == nil {
-				if err := os.WriteFile(filepath.Join(dir, set), all, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	return paths
-}
-
-// removeCgroup waits for what was killed in it to be gone.
-func removeCgroup(t *testing.T, dir string) {
-	for deadline := time.Now().Add(generous); ; time.Sleep(time.Millisecond) {
-		err := os.Remove(dir)
-		if err == nil || os.IsNotExist(err) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Error(err)
-			return
-		}
-	}
-}
-
 // inCgroup runs a shell command line in the cgroup.
 func inCgroup(t *testing.T, paths map[string]string, script string) *exec.Cmd {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/cgroups"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,7 @@ const mib = 1 << 20
 func TestContainerSeesItsSize(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	s.register("c1", size.Size{CPUs: 3, Memory: 256 * mib, Swap: 64 * mib}, makeCgroup(t, "size"))
+	s.register("c1", size.Size{CPUs: 3, Memory: 256 * mib, Swap: 64 * mib}, cgroups.Make(t, "size"))
 	if got := s.read("c1", "proc/meminfo"); !strings.HasPrefix(got, "MemTotal:         262144 kB\n") {
 		t.Errorf("meminfo: %.60q", got)
 	}
@@ -53,7 +54,7 @@ func TestContainerSeesItsSize(t *testing.T) {
 func TestSizeChanges(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "resize")
+	cg := cgroups.Make(t, "resize")
 	s.register("c1", size.Size{CPUs: 1, Memory: 256 * mib}, cg)
 	s.read("c1", "proc/cpuinfo")
 	s.read("c1", "proc/meminfo")
@@ -70,7 +71,7 @@ func TestSizeChanges(t *testing.T) {
 func TestKilledAll(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "killed")
+	cg := cgroups.Make(t, "killed")
 	s.register("c1", size.Size{CPUs: 2, Memory: 256 * mib}, cg)
 	inCgroup(t, cg, "while :; do :; done")
 	s.await("CPU time", func() bool { return userTicks(t, s) >= 20 })
@@ -110,7 +111,7 @@ func cpuTicks(t *testing.T, s *stack, column int) int {
 func TestKilledServerKeepsIdleTime(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "idle-time")
+	cg := cgroups.Make(t, "idle-time")
 	s.register("c1", size.Size{CPUs: 200, Memory: 256 * mib}, cg)
 	s.await("idle time", func() bool { return idleTicks(t, s) >= 200*50 })
 	s.register("c1", size.Size{CPUs: 1, Memory: 256 * mib}, cg)
@@ -128,7 +129,7 @@ func TestKilledServerKeepsIdleTime(t *testing.T) {
 // the entry is repaired.
 func TestBadEntry(t *testing.T) {
 	s := newStack(t)
-	cg := makeCgroup(t, "bad")
+	cg := cgroups.Make(t, "bad")
 	z := size.Size{CPUs: 3, Memory: 256 * mib}
 	s.register("good", z, cg)
 	s.register("bad", z, cg)
@@ -176,7 +177,7 @@ func TestBadEntry(t *testing.T) {
 func TestVanishedCgroup(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "vanished")
+	cg := cgroups.Make(t, "vanished")
 	s.register("c1", size.Size{CPUs: 1, Memory: 256 * mib}, cg)
 	before := map[string]int{}
 	files := []string{"proc/meminfo", "proc/stat", "proc/uptime", "proc/swaps", "proc/diskstats", "proc/loadavg"}
@@ -208,7 +209,7 @@ func TestVanishedCgroup(t *testing.T) {
 func TestRemovedContainersFreeTheirFiles(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "many")
+	cg := cgroups.Make(t, "many")
 	round := func() {
 		for i := range 20 {
 			s.register(fmt.Sprint("c", i), size.Size{CPUs: 2, Memory: 256 * mib}, cg)
@@ -249,7 +250,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 func TestStopWhileBound(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	s.register("c1", size.Size{CPUs: 2, Memory: 256 * mib}, makeCgroup(t, "bound"))
+	s.register("c1", size.Size{CPUs: 2, Memory: 256 * mib}, cgroups.Make(t, "bound"))
 	target := filepath.Join(t.TempDir(), "meminfo")
 	if err := os.WriteFile(target, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -268,9 +269,9 @@ func TestStopWhileBound(t *testing.T) {
 func TestLoad(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	cg := makeCgroup(t, "load")
+	cg := cgroups.Make(t, "load")
 	s.register("c1", size.Size{CPUs: 2, Memory: 256 * mib}, cg)
-	s.register("idle", size.Size{CPUs: 2, Memory: 256 * mib}, makeCgroup(t, "idle"))
+	s.register("idle", size.Size{CPUs: 2, Memory: 256 * mib}, cgroups.Make(t, "idle"))
 	inCgroup(t, cg, "while :; do :; done & while :; do :; done & wait")
 	s.await("the load", func() bool {
 		f := strings.Fields(s.read("c1", "proc/loadavg"))

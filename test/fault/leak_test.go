@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/truesize/truesize/test/cgroups"
 	"github.com/truesize/truesize/test/reads"
 )
 
@@ -22,7 +23,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	var first usage
 	rounds := scaled(300, 10_000)
 	for i := range rounds {
-		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: makeCgroup(t, fmt.Sprintf("come-%d", i))}
+		c := container{id: fmt.Sprintf("come-%d", i), size: newNodeSize, cgroup: cgroups.Make(t, fmt.Sprintf("come-%d", i))}
 		n.register(c)
 		for _, f := range reads.Files() {
 			if data, err := os.ReadFile(n.path("view", c.id, f)); err != nil || len(data) == 0 {

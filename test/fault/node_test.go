@@ -17,6 +17,7 @@ import (
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/cgroups"
 	"github.com/truesize/truesize/test/reads"
 	"golang.org/x/sys/unix"
 )
@@ -91,7 +92,7 @@ func newNode(t *testing.T, containers int) *node {
 	n.reopen()
 	for i := range containers {
 		c := container{id: fmt.Sprintf("c%d", i), size: size.Size{CPUs: 2 + i%4, Memory: uint64(256+i) << 20}}
-		c.cgroup = makeCgroup(t, c.id)
+		c.cgroup = cgroups.Make(t, c.id)
 		n.containers = append(n.containers, c)
 		n.register(c)
 	}
@@ -292,37 +293,4 @@ func (n *node) kill(pid int, sig syscall.Signal) int64 {
 		n.t.Fatalf("signal %v to %d: %v", sig, pid, err)
 	}
 	return at
-}
-
-// makeCgroup makes a cgroup in every hierarchy there is and returns its paths.
-func makeCgroup(t *testing.T, name string) map[string]string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	name = fmt.Sprintf("truesize-fault-%d-%s", os.Getpid(), name)
-	paths := make(map[string]string)
-	for line := range strings.Lines(string(data)) {
-		before, after, _ := strings.Cut(line, " - ")
-		point, f := strings.Fields(before)[4], strings.Fields(after)
-		if !strings.HasPrefix(point, "/sys/fs/cgroup") || !strings.HasPrefix(f[0], "cgroup") {
-			continue
-		}
-		dir := filepath.Join(point, name)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
-		if f[0] == "cgroup2" {
-			paths[""] = "/" + name
-			continue
-		}
-		for _, controller := range strings.Split(f[2], ",") {
-			if controller != "rw" && controller != "ro" {
-				paths[controller] = "/" + name
-			}
-		}
-	}
-	return paths
 }

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/fuse/keeper"
+	"github.com/truesize/truesize/test/cgroups"
 )
 
 // Started from a pod, the view is the host's: neither the pod's cgroup nor its
 // mount namespace is its own, and it outlives both.
 func TestOutlivesItsPod(t *testing.T) {
 	n := newNode(t, 2)
-	pod := makeCgroup(t, "pod")
+	pod := cgroups.Make(t, "pod")
 	own := fmt.Sprintf("truesize-fault-%d-own", os.Getpid())
 	t.Cleanup(func() {
 		for controller := range pod {

@@ -16,6 +16,7 @@ import (
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/fuse/view"
+	"github.com/truesize/truesize/test/cgroups"
 	"github.com/truesize/truesize/test/reads"
 	"golang.org/x/sys/unix"
 )
@@ -198,7 +199,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err := unix.Prlimit(server, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}, nil); err != nil {
 		t.Fatal(err)
 	}
-	late := container{id: "late", size: newNodeSize, cgroup: makeCgroup(t, "late")}
+	late := container{id: "late", size: newNodeSize, cgroup: cgroups.Make(t, "late")}
 	n.register(late)
 	time.Sleep(300 * time.Millisecond)
 	if data, err := os.ReadFile(n.path("view/late/sys/devices/system/cpu/online")); err == nil && len(data) == 0 {
@@ -238,7 +239,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 4<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("the file system does not get full: %v", err)
 	}
-	late := container{id: "late", size: newNodeSize, cgroup: makeCgroup(t, "late")}
+	late := container{id: "late", size: newNodeSize, cgroup: cgroups.Make(t, "late")}
 	if err := n.put(late); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a registration: %v, want %v", err, unix.ENOSPC)
 	}
