@@ -61,6 +61,10 @@ type Server struct {
 	preparing preparing
 }
 
+// primeAfter is when the first snapshots of a new container are made: when its
+// runtime, which waits for the container's look-up, has most likely made it.
+const primeAfter = 100 * time.Millisecond
+
 // A container is one container's subtree.
 type container struct {
 	id    string
@@ -112,7 +116,7 @@ func (s *Server) Put(id string, c Content) error {
 		s.byHash[hash] = ct
 		s.touchTop()
 		if s.snapshots != nil { // else Serve does it
-			go s.prime(ct)
+			time.AfterFunc(primeAfter, func() { s.prime(ct) })
 		}
 	}
 	s.mu.Unlock()

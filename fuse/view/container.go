@@ -55,6 +55,11 @@ func newContainer(v *View, id string) *container { return &container{v: v, id: i
 func (c *container) update(e *registry.Container) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.take(e)
+}
+
+// take is update. mu is held.
+func (c *container) take(e *registry.Container) (changed bool) {
 	first := c.sized == nil
 	if !first {
 		c.advance() // what passed until now had the earlier size
@@ -82,6 +87,11 @@ func (c *container) update(e *registry.Container) (changed bool) {
 func (c *container) markBad() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.showHost()
+}
+
+// showHost is markBad. mu is held.
+func (c *container) showHost() {
 	if c.sized != nil {
 		return // the last good one stays
 	}

@@ -207,15 +207,47 @@ func (v *View) doubtful() []string {
 
 func (v *View) path(file int) string { return v.paths[file] }
 
-// find brings in a container that is looked up before its event was seen.
+// find brings in a container that is looked up before its event was seen. A
+// runtime waits for that: it is told that the container is there, and its entry
+// is read while the runtime goes on. Who reads a file waits for the entry.
 func (v *View) find(id string) bool {
-	if registry.ValidID(id) != nil {
-		return false
-	}
-	v.reload(id)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.containers[id] != nil
+	if v.containers[id] != nil { // its event came while this one waited
+		return true
+	}
+	if there, err := v.reg.Has(id); err != nil || !there {
+		return false
+	}
+	c := newContainer(v, id)
+	c.mu.Lock() // until it is filled
+	if !v.put(id, c) {
+		return false
+	}
+	go v.fill(c)
+	return true
+}
+
+// fill reads the entry of a container whose lock is held, and lets it go.
+// Whoever holds the view's lock may be waiting for that.
+func (v *View) fill(c *container) {
+	e, err := v.reg.Get(c.id)
+	usable := err == nil && e.Skipped == ""
+	if usable {
+		c.take(e)
+	} else {
+		c.showHost()
+	}
+	c.mu.Unlock()
+	if usable {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.countBad(c.id, err)
+	if v.containers[c.id] == c && (err == nil || errors.Is(err, registry.ErrNotFound)) {
+		v.drop(c.id, c)
+	}
 }
 
 // reload brings the container in line with its entry: what the registry says
@@ -235,7 +267,9 @@ func (v *View) reload(id string) {
 		if c == nil {
 			c = newContainer(v, id)
 			c.markBad()
-			v.put(id, c)
+			if !v.put(id, c) {
+				c.close()
+			}
 		}
 		return
 	}
@@ -243,21 +277,21 @@ func (v *View) reload(id string) {
 	if fresh {
 		c = newContainer(v, id)
 	}
-	if changed := c.update(e); changed {
-		v.put(id, c)
+	if changed := c.update(e); changed && !v.put(id, c) {
+		c.close()
 	}
 }
 
 // put gives the container to the server, or invalidates what the kernel holds
-// of it. mu is held.
-func (v *View) put(id string, c *container) {
+// of it, and reports whether it may be shown. mu is held.
+func (v *View) put(id string, c *container) bool {
 	if err := v.Server.Put(id, c); err != nil {
-		c.close()
 		v.stats.collisions.Add(1)
 		v.log.Error("container not shown: rename it", "container", id, "error", err)
-		return
+		return false
 	}
 	v.containers[id] = c
+	return true
 }
 
 // drop takes a container away. mu is held.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Mode is how a node's cgroup hierarchies are laid out.
@@ -27,10 +29,10 @@ var controllers = [...]string{"cpu", "cpuacct", "cpuset", "memory", "blkio", "pi
 
 // A hierarchy is one mounted cgroup tree.
 type hierarchy struct {
-	dir  string   // its path, for errors
-	root *os.Root // everything is opened beneath it
-	v2   bool
-	key  string // of its path in a map of paths
+	dir    string // its path, for errors
+	rootFD int    // everything is opened beneath it
+	v2     bool
+	key    string // of its path in a map of paths
 }
 
 // FS is a mounted cgroup file system: the hierarchies below one directory,
@@ -141,7 +143,7 @@ func (f *FS) addUnified(dir string) error {
 	if err != nil {
 		return err
 	}
-	data, err := h.root.ReadFile("cgroup.controllers")
+	data, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return fmt.Errorf("detect cgroups: %w", err)
 	}
@@ -175,11 +177,11 @@ func has(list []string, s string) bool {
 }
 
 func (f *FS) open(dir string, v2 bool, key string) (*hierarchy, error) {
-	root, err := os.OpenRoot(dir)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open cgroup hierarchy: %w", err)
+		return nil, fmt.Errorf("open cgroup hierarchy %s: %w", dir, err)
 	}
-	h := &hierarchy{dir: dir, root: root, v2: v2, key: key}
+	h := &hierarchy{dir: dir, rootFD: fd, v2: v2, key: key}
 	f.all = append(f.all, h)
 	return h, nil
 }
@@ -187,11 +189,12 @@ func (f *FS) open(dir string, v2 bool, key string) (*hierarchy, error) {
 // Mode returns how the hierarchies are laid out.
 func (f *FS) Mode() Mode { return f.mode }
 
-// Close closes the hierarchies. Groups that are open stay so.
+// Close closes the hierarchies; nothing may be read by f afterwards, or at that
+// moment. Groups that are open stay so.
 func (f *FS) Close() error {
 	var errs []error
 	for _, h := range f.all {
-		errs = append(errs, h.root.Close())
+		errs = append(errs, unix.Close(h.rootFD))
 	}
 	return errors.Join(errs...)
 }

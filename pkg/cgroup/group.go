@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/truesize/truesize/pkg/size"
 )
 
@@ -88,7 +90,7 @@ func (g *Group) open() error {
 
 // A dir is the cgroup's directory in one hierarchy.
 type dir struct {
-	*os.File
+	fd   int
 	h    *hierarchy
 	rel  string // the cgroup's path in the hierarchy
 	path string
@@ -97,7 +99,7 @@ type dir struct {
 
 // file opens one of the directory's files into f.
 func (d dir) file(name string, f *file) (err error) {
-	*f, err = openFile(int(d.Fd()), d.path, name)
+	*f, err = openFile(d.fd, d.path, name)
 	return err
 }
 
@@ -116,15 +118,15 @@ func (g *Group) openIn(controller string, required bool, open func(dir) error) e
 	if err != nil {
 		return err
 	}
-	d, err := h.openDir(p)
+	fd, err := h.openDir(p)
 	if err != nil {
 		if required {
 			return err
 		}
 		return nil
 	}
-	defer d.Close()
-	return open(dir{File: d, h: h, rel: p, path: path.Join(h.dir, p), v2: h.v2})
+	defer unix.Close(fd)
+	return open(dir{fd: fd, h: h, rel: p, path: path.Join(h.dir, p), v2: h.v2})
 }
 
 func (g *Group) openCPU(d dir) error {

@@ -223,6 +223,7 @@ func memoryLimit(h *hierarchy, p string, buf *[]byte, l *size.Limits) error {
 type memoryLimits struct {
 	memory, swap, memsw uint64
 	accounting          bool // of swap
+	hierarchical        bool // the kernel's own minimum has been read
 }
 
 func (m *memoryLimits) readV2(dirfd int, dir string, buf *[]byte) error {
@@ -248,19 +249,26 @@ func smallest(dirfd int, dir, name string, buf *[]byte, limit *uint64) (ok bool,
 	return true, nil
 }
 
+// readV1 reads a directory's own limits, and of the nearest one the smallest
+// of its ancestors', as the kernel applies them: those above what is mounted
+// here count too. memory.stat is the one file of these that costs the kernel
+// something, so it is read once.
 func (m *memoryLimits) readV1(dirfd int, dir string, buf *[]byte) error {
-	data, ok, err := readAt(dirfd, dir, "memory.stat", buf)
-	if err != nil || !ok {
-		return err
-	}
-	if err := m.parseHierarchical(data); err != nil {
-		return fmt.Errorf("parse %s/memory.stat: %w", dir, err)
+	if !m.hierarchical {
+		data, ok, err := readAt(dirfd, dir, "memory.stat", buf)
+		if err != nil || !ok {
+			return err
+		}
+		if err := m.parseHierarchical(data); err != nil {
+			return fmt.Errorf("parse %s/memory.stat: %w", dir, err)
+		}
+		m.hierarchical = true
 	}
 	memory, memsw := uint64(NoLimit), uint64(NoLimit)
 	if _, err := smallest(dirfd, dir, "memory.limit_in_bytes", buf, &memory); err != nil {
 		return err
 	}
-	ok, err = smallest(dirfd, dir, "memory.memsw.limit_in_bytes", buf, &memsw)
+	ok, err := smallest(dirfd, dir, "memory.memsw.limit_in_bytes", buf, &memsw)
 	m.accounting = m.accounting || ok
 	m.lower(memory, memsw)
 	return err

@@ -3,8 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -43,17 +41,29 @@ func (h *hierarchy) path(paths map[string]string) (string, error) {
 	return p, checkPath(p)
 }
 
-// openDir opens the directory of the cgroup p in h. The error wraps ErrGone
-// when there is none.
-func (h *hierarchy) openDir(p string) (*os.File, error) {
-	f, err := h.root.Open(relative(p))
-	if err == nil {
-		return f, nil
+// openDir opens the directory of the cgroup p in h, for openat only. The error
+// wraps ErrGone when there is none.
+func (h *hierarchy) openDir(p string) (fd int, err error) {
+	// p stays within the hierarchy whatever it holds, and a cgroup's directory
+	// is never a link. O_PATH does without os.File, which would register the
+	// directory with Go's poller.
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+	for {
+		fd, err = unix.Openat2(h.rootFD, relative(p), &how)
+		if err == nil {
+			return fd, nil
+		}
+		if err != unix.EINTR && err != unix.EAGAIN {
+			break
+		}
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
 		err = ErrGone
 	}
-	return nil, fmt.Errorf("open cgroup %s: %w", path.Join(h.dir, p), err)
+	return -1, fmt.Errorf("open cgroup %s: %w", path.Join(h.dir, p), err)
 }
 
 // ancestors calls visit with the directory of p and of each of its ancestors
@@ -62,8 +72,8 @@ func (h *hierarchy) ancestors(p string, visit func(dirfd int, dir string) error)
 	for {
 		d, err := h.openDir(p)
 		if err == nil {
-			err = visit(int(d.Fd()), path.Join(h.dir, p))
-			d.Close()
+			err = visit(d, path.Join(h.dir, p))
+			unix.Close(d)
 		}
 		if err != nil && !errors.Is(err, ErrGone) {
 			return err

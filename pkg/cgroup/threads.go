@@ -15,7 +15,7 @@ const maxDepth = 32
 
 // openTasks keeps the directory open, for Threads.
 func (g *Group) openTasks(d dir) error {
-	fd, err := openat(int(d.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	fd, err := openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open cgroup %s: %w", d.path, err)
 	}

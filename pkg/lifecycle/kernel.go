@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ var _ Kernel = Node{}
 // Host returns the node's online CPUs, memory and swap.
 func (n Node) Host() (size.Host, error) {
 	path := filepath.Join(n.Sys, "devices/system/cpu/online")
-	online, err := os.ReadFile(path)
+	online, err := readFile(path)
 	if err != nil {
 		return size.Host{}, fmt.Errorf("read node's CPUs: %w", err)
 	}
@@ -38,7 +39,7 @@ func (n Node) Host() (size.Host, error) {
 		return size.Host{}, fmt.Errorf("parse %s: %w", path, err)
 	}
 	path = filepath.Join(n.Proc, "meminfo")
-	meminfo, err := os.ReadFile(path)
+	meminfo, err := readFile(path)
 	if err != nil {
 		return size.Host{}, fmt.Errorf("read node's memory: %w", err)
 	}
@@ -61,6 +62,32 @@ func (n Node) PossibleCPUs() (int, error) {
 		return 0, fmt.Errorf("parse %s: %w", path, err)
 	}
 	return len(cpus), nil
+}
+
+// readFile reads a file of the kernel's. os.ReadFile would register it with
+// Go's poller, which costs more than reading it.
+func readFile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	data := make([]byte, 0, 4096)
+	for {
+		n, err := unix.Read(fd, data[len(data):cap(data)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return data, nil
+		default:
+			data = data[:len(data)+n]
+		}
+		if len(data) == cap(data) {
+			data = slices.Grow(data, cap(data))
+		}
+	}
 }
 
 // parseMeminfo returns MemTotal and SwapTotal in bytes. See proc_meminfo(5).
@@ -114,7 +141,7 @@ func (n Node) Process(pid int) (startTicks uint64, paths map[string]string, err 
 
 // readProc reads a file of a process. One that ends meanwhile does not exist.
 func readProc(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if errors.Is(err, unix.ESRCH) {
 		err = fs.ErrNotExist
 	}

@@ -154,18 +154,14 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	}
 	adj := m.plan(s, c, hoped)
 	st := hoped
-	if m.put(c) != nil {
-		st.ViewAnswers, st.SizePage = false, ""
-	} else {
-		answer := m.askView(ctx, s.ID, adj.Views)
-		if m.keepPage(c) != nil {
-			st.SizePage = ""
-		}
+	if !m.create(c, &st) {
+		st.ViewAnswers = false
+	} else if len(adj.Views) > 0 {
 		// The lock is let go until the view has answered: one that does not
 		// holds up the containers that ask it and nothing else. The entry stays
 		// this call's until the runtime has its answer, or ctx has ended.
 		m.mu.Unlock()
-		st.ViewAnswers = <-answer
+		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
 		m.mu.Lock()
 	}
 	if ctx.Err() != nil {
@@ -179,22 +175,30 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	return adj
 }
 
-// askView asks the view for a new container's files. What is received is
-// whether it answers.
-func (m *Manager) askView(ctx context.Context, id string, paths []string) <-chan bool {
-	answer := make(chan bool, 1)
-	if len(paths) == 0 {
-		answer <- true
-		return answer
+// create writes the entry and the size page of a new container, each alone if
+// they cannot be written together. It reports whether the entry is there, and
+// notes a page that is not.
+func (m *Manager) create(c *registry.Container, st *inject.State) bool {
+	if m.cfg.Registry.Create(c, m.cfg.PossibleCPUs) == nil {
+		return true
 	}
-	go func() {
-		err := m.cfg.View.Check(ctx, id, paths)
-		if err != nil {
-			m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
-		}
-		answer <- err == nil
-	}()
-	return answer
+	if m.put(c) != nil {
+		st.SizePage = ""
+		return false
+	}
+	if m.keepPage(c) != nil {
+		st.SizePage = ""
+	}
+	return true
+}
+
+// viewAnswers asks the view for a new container's files.
+func (m *Manager) viewAnswers(ctx context.Context, id string, paths []string) bool {
+	err := m.cfg.View.Check(ctx, id, paths)
+	if err != nil {
+		m.fail("view", "the view does not answer for a new container, which is left without it", err, "container", id)
+	}
+	return err == nil
 }
 
 // keepPage makes the size page of a container with a shim say what its entry

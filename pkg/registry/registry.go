@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,15 +77,27 @@ func (d *Dir) Put(c *Container) error {
 	if err != nil {
 		return err
 	}
+	data, err := encode(c)
+	if err != nil {
+		return err
+	}
+	err = writeFile(dir, entryFile, data)
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err = d.publish(c.ID, map[string][]byte{entryFile: data}); errors.Is(err, os.ErrExist) {
+		err = writeFile(dir, entryFile, data) // another one was faster
+	}
+	return err
+}
+
+func encode(c *Container) ([]byte, error) {
 	c.Version = SchemaVersion
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode entry of %s: %w", c.ID, err)
+		return nil, fmt.Errorf("encode entry of %.64q: %w", c.ID, err)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("create entry: %w", err)
-	}
-	return writeFile(dir, entryFile, append(data, '\n'))
+	return append(data, '\n'), nil
 }
 
 // Get reads the entry of id. The error wraps [ErrNotFound], [ErrCorrupt] or
@@ -112,6 +123,25 @@ func (d *Dir) Get(id string) (*Container, error) {
 		return nil, fmt.Errorf("%w: %s: it is of container %.64q", ErrCorrupt, path, c.ID)
 	}
 	return c, nil
+}
+
+// Has reports whether id has an entry, which need not be usable. The error
+// wraps [ErrBadID], or is one of the file system's.
+func (d *Dir) Has(id string) (bool, error) {
+	dir, err := d.ContainerDir(id)
+	if err != nil {
+		return false, err
+	}
+	path := filepath.Join(dir, entryFile)
+	var st unix.Stat_t
+	err = unix.Lstat(path, &st)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for entry %s: %w", path, err)
+	}
+	return true, nil
 }
 
 // IDs returns the ids that have a directory, sorted. Names that are no ids
@@ -186,19 +216,39 @@ func decode(data []byte) (*Container, error) {
 	return c, nil
 }
 
-// readBounded reads a regular file of at most maxEntry bytes.
+// readBounded reads a regular file of at most maxEntry bytes. It does without
+// os.File, which would register the file with Go's poller.
 func readBounded(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("read entry: %w", err)
+		return nil, fmt.Errorf("read entry %s: %w", path, err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEntry+1))
-	if err != nil {
-		return nil, fmt.Errorf("read entry: %w", err)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("read entry %s: %w", path, err)
 	}
-	if len(data) > maxEntry {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%w: %s is no regular file", ErrCorrupt, path)
+	}
+	if st.Size > maxEntry {
 		return nil, fmt.Errorf("%w: %s is over %d bytes", ErrCorrupt, path, maxEntry)
 	}
-	return data, nil
+	// An entry is replaced, never changed: its size is what it was.
+	data := make([]byte, st.Size)
+	n := 0
+	for n < len(data) {
+		m, err := unix.Pread(fd, data[n:], int64(n))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read entry %s: %w", path, err)
+		}
+		if m == 0 {
+			break
+		}
+		n += m
+	}
+	return data[:n], nil
 }

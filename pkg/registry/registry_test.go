@@ -37,14 +37,14 @@ func put(t *testing.T, d *Dir, c *Container) {
 	}
 }
 
-// write puts data where the entry of id is.
+// write puts data where the entry of id is, as writers do.
 func write(t *testing.T, d *Dir, id, data string) {
 	t.Helper()
 	dir := filepath.Join(d.Path(), id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, entryFile), []byte(data), 0o644); err != nil {
+	if err := writeFile(dir, entryFile, []byte(data)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -107,6 +107,20 @@ func (d *Dir) PutSizePage(id string, p SizePage) error {
 // created with is taken at the first call and stays: call it once before the
 // container is created, and again at every change of the entry.
 func (d *Dir) KeepSizePage(c *Container, possibleCPUs int) error {
+	p := sizePageOf(c, possibleCPUs)
+	m, err := d.MapSizePage(c.ID)
+	if err == nil {
+		p.InjectedCPUs = m.SizePage().InjectedCPUs
+		err = m.Close()
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return d.PutSizePage(c.ID, p)
+}
+
+// sizePageOf is the first page of a container.
+func sizePageOf(c *Container, possibleCPUs int) SizePage {
 	p := SizePage{
 		CPUs:         c.Decision.Size.CPUs,
 		InjectedCPUs: injectedCPUs(c),
@@ -120,15 +134,7 @@ func (d *Dir) KeepSizePage(c *Container, possibleCPUs int) error {
 	if set := c.Input.Limits.CPUSet; set > 0 && set < p.UsableCPUs {
 		p.UsableCPUs = set
 	}
-	m, err := d.MapSizePage(c.ID)
-	if err == nil {
-		p.InjectedCPUs = m.SizePage().InjectedCPUs
-		err = m.Close()
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return d.PutSizePage(c.ID, p)
+	return p
 }
 
 // userHZ is the unit of start times in /proc, the same on every architecture
@@ -166,11 +172,16 @@ func (d *Dir) createSizePage(id string, p SizePage) error {
 	if err != nil {
 		return err
 	}
+	return writeFile(dir, sizePageFile, p.bytes())
+}
+
+// bytes returns the page as it is in its file.
+func (p SizePage) bytes() []byte {
 	data := make([]byte, sizePageBytes)
 	binary.NativeEndian.PutUint64(data[offMagic:], sizePageMagic)
 	binary.NativeEndian.PutUint32(data[offVersion:], sizePageVersion)
 	(&MappedSizePage{data: data}).put(p)
-	return writeFile(dir, sizePageFile, data)
+	return data
 }
 
 func (p SizePage) check() error {

@@ -3,12 +3,10 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,28 +23,26 @@ func (d *Dir) Watch(ctx context.Context, changed func(id string)) error {
 }
 
 func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id string)) error {
-	w, err := fsnotify.NewWatcher()
+	w, err := newInotify(d.path)
 	if err != nil {
-		return fmt.Errorf("watch registry (raise fs.inotify.max_user_instances?): %w", err)
+		return err
 	}
-	defer w.Close()
-	if err := w.Add(d.path); err != nil {
-		return fmt.Errorf("watch registry %s (raise fs.inotify.max_user_watches?): %w", d.path, err)
-	}
+	defer w.close()
+	defer context.AfterFunc(ctx, w.interrupt)()
 	s := scan{dir: d, watcher: w, seen: make(map[string]stamp), changed: changed}
 	s.all()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	next := time.Now().Add(every)
 	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case ev := <-w.Events:
-			s.event(ev)
-		case <-w.Errors: // events were lost
+		ids, lost, err := w.read(ctx, next)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			s.one(id)
+		}
+		if lost || !time.Now().Before(next) {
 			s.all()
-		case <-tick.C:
-			s.all()
+			next = time.Now().Add(every)
 		}
 	}
 }
@@ -61,30 +57,15 @@ type stamp struct {
 // A scan is what a Watch has seen.
 type scan struct {
 	dir     *Dir
-	watcher *fsnotify.Watcher
+	watcher *inotify
 	seen    map[string]stamp
 	changed func(id string)
-}
-
-// event looks at the container that an event is about.
-func (s *scan) event(ev fsnotify.Event) {
-	dir, name := filepath.Split(ev.Name)
-	id := name
-	if dir = filepath.Clean(dir); dir != filepath.Clean(s.dir.path) {
-		if name != entryFile {
-			return // counters, and entries being written
-		}
-		id = filepath.Base(dir)
-	}
-	if ValidID(id) == nil {
-		s.one(id)
-	}
 }
 
 // all looks at every container.
 func (s *scan) all() {
 	// Again, in case the directory was made anew; if it fails the scans go on.
-	_ = s.watcher.Add(s.dir.path)
+	_ = s.watcher.addRoot()
 	ids, err := s.dir.IDs()
 	if err != nil {
 		return // the next scan tries again
@@ -104,10 +85,9 @@ func (s *scan) all() {
 // one names the container if its entry is not the one that was seen. The watch
 // is set before the entry is looked at, so that no change is missed between.
 func (s *scan) one(id string) {
-	dir := filepath.Join(s.dir.path, id)
-	_ = s.watcher.Add(dir) // without it, the next scan finds the change
+	s.watcher.addEntry(id)
 	var st unix.Stat_t
-	err := unix.Stat(filepath.Join(dir, entryFile), &st)
+	err := unix.Stat(filepath.Join(s.dir.path, id, entryFile), &st)
 	old, known := s.seen[id]
 	switch {
 	case err == nil:

@@ -1,0 +1,139 @@
+package view
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/size"
+)
+
+// newTestView returns a view of this node with a registry of its own.
+func newTestView(t *testing.T) *View {
+	t.Helper()
+	reg, err := registry.Open(filepath.Join(t.TempDir(), "containers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := New(Options{
+		Registry: reg, CgroupRoot: "/sys/fs/cgroup", ProcRoot: "/proc", SysRoot: "/sys",
+		Freshness: 50 * time.Millisecond, Threads: 2, Version: "test", Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	return v
+}
+
+func register(t *testing.T, v *View, c *registry.Container) {
+	t.Helper()
+	if err := v.reg.Create(c, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testEntry(id string, cpus int) *registry.Container {
+	return &registry.Container{
+		ID: id, BootID: "b", CreatedAt: time.Now(),
+		Decision: size.Decision{Size: size.Size{CPUs: cpus, Memory: 1 << 30}},
+	}
+}
+
+// online returns what the container's list of CPUs says.
+func online(t *testing.T, v *View, id string) string {
+	t.Helper()
+	v.mu.Lock()
+	c := v.containers[id]
+	v.mu.Unlock()
+	if c == nil {
+		t.Fatalf("%s is not known", id)
+	}
+	data, err := c.Render(nil, cpuOnline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+// Who reads a file of a container that was just looked up waits for its entry.
+func TestFind(t *testing.T) {
+	v := newTestView(t)
+	for i, id := range []string{"a", "b", "c", "d"} {
+		register(t, v, testEntry(id, 1+i))
+		if !v.find(id) {
+			t.Fatalf("%s was not found", id)
+		}
+		if got, want := online(t, v, id), []string{"0\n", "0-1\n", "0-2\n", "0-3\n"}[i]; got != want {
+			t.Errorf("%s: CPUs %q, want %q", id, got, want)
+		}
+	}
+	if v.find("unknown") || v.find("../a") {
+		t.Error("found what does not exist")
+	}
+}
+
+// A look-up, the event of the same entry, and readers meet.
+func TestFindBesideReload(t *testing.T) {
+	v := newTestView(t)
+	for _, id := range []string{"a", "b", "c", "d", "e", "f"} {
+		register(t, v, testEntry(id, 3))
+		var wg sync.WaitGroup
+		wg.Go(func() { v.reload(id) })
+		for range 4 {
+			wg.Go(func() {
+				if !v.find(id) {
+					t.Errorf("%s was not found", id)
+				} else if got := online(t, v, id); got != "0-2\n" {
+					t.Errorf("%s: CPUs %q", id, got)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func TestFindUnusable(t *testing.T) {
+	v := newTestView(t)
+	register(t, v, testEntry("corrupt", 1))
+	path := filepath.Join(v.reg.Path(), "corrupt", "container.json")
+	if err := os.WriteFile(path, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !v.find("corrupt") {
+		t.Error("an entry that cannot be used breaks its container")
+	}
+	host, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := online(t, v, "corrupt"); strings.TrimSpace(got) != strings.TrimSpace(string(host)) {
+		t.Errorf("CPUs %q, want the host's, %q", got, host)
+	}
+	eventually(t, "counted", func() bool { return v.stats.badEntries.Load() == 1 })
+
+	skipped := testEntry("skipped", 1)
+	skipped.Skipped = "privileged"
+	register(t, v, skipped)
+	v.find("skipped")
+	eventually(t, "forgotten", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.containers["skipped"] == nil
+	})
+}

@@ -1,0 +1,117 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is asked of inotify(7). Every event wakes the reader up, and a writer
+// pays for that: of a file that is replaced only the rename counts, and of a
+// directory that is made elsewhere and moved here only the move. An event for
+// names that are made in place is for writers of earlier versions.
+const (
+	rootEvents  = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE
+	entryEvents = unix.IN_MOVED_TO | unix.IN_DELETE
+	dirsOnly    = unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
+)
+
+// An inotify tells of the registry's directory and of those of containers.
+type inotify struct {
+	root string
+	fd   int
+	f    *os.File         // of fd, with deadlines
+	ids  map[int32]string // by watch descriptor; "" is the registry itself
+	buf  [16 << 10]byte
+}
+
+func newInotify(root string) (*inotify, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("watch registry (raise fs.inotify.max_user_instances?): %w", err)
+	}
+	w := &inotify{root: root, fd: fd, f: os.NewFile(uintptr(fd), "inotify"), ids: make(map[int32]string)}
+	if err := w.addRoot(); err != nil {
+		w.close()
+		return nil, fmt.Errorf("watch registry %s (raise fs.inotify.max_user_watches?): %w", root, err)
+	}
+	return w, nil
+}
+
+func (w *inotify) close() { w.f.Close() }
+
+// addRoot watches the registry, also one that was made anew.
+func (w *inotify) addRoot() error { return w.add(w.root, "", rootEvents) }
+
+// addEntry watches a container's directory. Without a watch the next scan
+// finds what changes.
+func (w *inotify) addEntry(id string) { _ = w.add(filepath.Join(w.root, id), id, entryEvents) }
+
+func (w *inotify) add(path, id string, events uint32) error {
+	wd, err := unix.InotifyAddWatch(w.fd, path, events|dirsOnly)
+	if err == nil {
+		w.ids[int32(wd)] = id
+	}
+	return err
+}
+
+// read waits for events until deadline, and returns the containers that they
+// are about. lost says that the kernel has dropped some.
+func (w *inotify) read(ctx context.Context, deadline time.Time) (ids []string, lost bool, err error) {
+	if err := w.f.SetReadDeadline(deadline); err != nil {
+		return nil, false, fmt.Errorf("watch registry: %w", err)
+	}
+	if ctx.Err() != nil { // its end sets a deadline too, which may just have been undone
+		return nil, false, ctx.Err()
+	}
+	n, err := w.f.Read(w.buf[:])
+	switch {
+	case ctx.Err() != nil:
+		return nil, false, ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("watch registry: %w", err)
+	}
+	ids, lost = w.parse(w.buf[:n])
+	return ids, lost, nil
+}
+
+// interrupt ends a read.
+func (w *inotify) interrupt() { _ = w.f.SetReadDeadline(time.Unix(1, 0)) }
+
+// parse returns the containers that events are about, each once in a row.
+func (w *inotify) parse(events []byte) (ids []string, lost bool) {
+	for len(events) >= unix.SizeofInotifyEvent {
+		e := (*unix.InotifyEvent)(unsafe.Pointer(&events[0]))
+		end := min(unix.SizeofInotifyEvent+int(e.Len), len(events))
+		name := unix.ByteSliceToString(events[unix.SizeofInotifyEvent:end])
+		events = events[end:]
+		if e.Mask&unix.IN_Q_OVERFLOW != 0 {
+			lost = true
+			continue
+		}
+		id, known := w.ids[e.Wd]
+		if e.Mask&unix.IN_IGNORED != 0 { // the directory has gone
+			delete(w.ids, e.Wd)
+		}
+		switch {
+		case !known:
+			continue
+		case id == "":
+			id = name
+		case name != entryFile:
+			continue // counters, and entries being written
+		}
+		if ValidID(id) == nil && (len(ids) == 0 || ids[len(ids)-1] != id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, lost
+}
