@@ -3,6 +3,7 @@ package view
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type container struct {
 	sized *sized
 	// bad says that the entry cannot be used: every file is the host's.
 	bad bool
+	// unread says that nobody has looked into the entry yet.
+	unread bool
 
 	// group is opened when first needed: a container is registered before its
 	// cgroup is made. opened says that it was there once.
@@ -58,8 +61,24 @@ func (c *container) update(e *registry.Container) (changed bool) {
 	return c.take(e)
 }
 
+// read reads the entry of a container that was looked up before anything told
+// of it. mu is held.
+func (c *container) read() {
+	if !c.unread {
+		return
+	}
+	e, err := c.v.reg.Get(c.id)
+	if err == nil && e.Skipped == "" {
+		c.take(e)
+		return
+	}
+	c.showHost()
+	go c.v.reload(c.id) // the view's own list has to follow
+}
+
 // take is update. mu is held.
 func (c *container) take(e *registry.Container) (changed bool) {
+	c.unread = false
 	first := c.sized == nil
 	if !first {
 		c.advance() // what passed until now had the earlier size
@@ -75,12 +94,25 @@ func (c *container) take(e *registry.Container) (changed bool) {
 		}
 	}
 	c.bad = false
-	c.paths, c.pid = e.Cgroup, e.PID
+	c.move(e.Cgroup, e.PID)
 	c.start = c.startOf(e)
 	if first {
 		c.openCounters()
 	}
 	return changed
+}
+
+// move takes over where the container's cgroup is, and its init. Until the
+// container runs the cgroup is where its specification puts it, and may have
+// been opened while it was being made; then it is where its process is. mu is
+// held.
+func (c *container) move(paths map[string]string, pid int) {
+	stays := c.pid == pid && maps.Equal(c.paths, paths)
+	c.paths, c.pid = paths, pid
+	if c.group != nil && !stays {
+		c.group.Close()
+		c.group = nil // opened anew when next needed
+	}
 }
 
 // markBad shows the host's files from now on, unless there was a good entry.
@@ -92,6 +124,7 @@ func (c *container) markBad() {
 
 // showHost is markBad. mu is held.
 func (c *container) showHost() {
+	c.unread = false
 	if c.sized != nil {
 		return // the last good one stays
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/test/cgroups"
 )
 
 // newTestView returns a view of this node with a registry of its own.
@@ -108,6 +109,37 @@ func TestFindBesideReload(t *testing.T) {
 	}
 }
 
+// A cgroup that a reader has opened while it was being made is opened anew when
+// the container runs.
+func TestCgroupOfSpecification(t *testing.T) {
+	v := newTestView(t)
+	e := testEntry("a", 1)
+	e.Cgroup = cgroups.Make(t, "spec")
+	register(t, v, e)
+	if !v.find("a") {
+		t.Fatal("not found")
+	}
+	c := v.containers["a"]
+	if _, err := c.Render(nil, meminfo); err != nil {
+		t.Fatal(err)
+	}
+	early := c.group
+	if early == nil {
+		t.Fatal("the cgroup of the specification is not read before the container runs")
+	}
+	e.PID = os.Getpid()
+	if err := v.reg.Put(e); err != nil {
+		t.Fatal(err)
+	}
+	v.reload("a")
+	if _, err := c.Render(nil, meminfo); err != nil {
+		t.Fatal(err)
+	}
+	if c.group == nil || c.group == early {
+		t.Error("the cgroup was not opened anew")
+	}
+}
+
 func TestFindUnusable(t *testing.T) {
 	v := newTestView(t)
 	register(t, v, testEntry("corrupt", 1))
@@ -131,6 +163,7 @@ func TestFindUnusable(t *testing.T) {
 	skipped.Skipped = "privileged"
 	register(t, v, skipped)
 	v.find("skipped")
+	online(t, v, "skipped") // whatever it is
 	eventually(t, "forgotten", func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()

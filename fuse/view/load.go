@@ -117,7 +117,7 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 // beginSample carries the counters on and returns the cgroup, nil when there
 // is none. mu is held.
 func (c *container) beginSample() *cgroup.Group {
-	if c.bad || c.closed || c.advance() != nil {
+	if c.unread || c.bad || c.closed || c.advance() != nil {
 		return nil
 	}
 	if c.sampled.IsZero() {

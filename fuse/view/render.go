@@ -24,6 +24,7 @@ var (
 func (c *container) Render(dst []byte, file int) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.read()
 	c.v.stats.renders[file].Add(1)
 	out, err := safely(c.compute, dst, file)
 	if err == nil {

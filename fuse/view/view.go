@@ -208,8 +208,8 @@ func (v *View) doubtful() []string {
 func (v *View) path(file int) string { return v.paths[file] }
 
 // find brings in a container that is looked up before its event was seen. A
-// runtime waits for that: it is told that the container is there, and its entry
-// is read while the runtime goes on. Who reads a file waits for the entry.
+// runtime waits for the answer, so that says only that the container is there:
+// its entry is read when a file of it is looked up.
 func (v *View) find(id string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -220,34 +220,8 @@ func (v *View) find(id string) bool {
 		return false
 	}
 	c := newContainer(v, id)
-	c.mu.Lock() // until it is filled
-	if !v.put(id, c) {
-		return false
-	}
-	go v.fill(c)
-	return true
-}
-
-// fill reads the entry of a container whose lock is held, and lets it go.
-// Whoever holds the view's lock may be waiting for that.
-func (v *View) fill(c *container) {
-	e, err := v.reg.Get(c.id)
-	usable := err == nil && e.Skipped == ""
-	if usable {
-		c.take(e)
-	} else {
-		c.showHost()
-	}
-	c.mu.Unlock()
-	if usable {
-		return
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.countBad(c.id, err)
-	if v.containers[c.id] == c && (err == nil || errors.Is(err, registry.ErrNotFound)) {
-		v.drop(c.id, c)
-	}
+	c.unread = true
+	return v.put(id, c)
 }
 
 // reload brings the container in line with its entry: what the registry says

@@ -79,7 +79,7 @@ func (m *Manager) placed() ([]*registry.Container, []cpuset.Container) {
 		// One that is being created counts, and does not move: the runtime does
 		// not know it yet, and would say nothing.
 		allowed := current
-		if len(c.Cgroup) > 0 {
+		if c.PID != 0 {
 			if cpus, err := m.cfg.Kernel.CPUs(parents(c.Cgroup)); err == nil {
 				allowed = cpus
 			} else if !errors.Is(err, cgroup.ErrGone) {

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"reflect"
 
 	"github.com/truesize/truesize/pkg/inject"
@@ -72,6 +73,9 @@ func (m *Manager) adopt(s Spec) *registry.Container {
 // locate notes the container's init and its cgroup.
 func (m *Manager) locate(c *registry.Container, pid int) {
 	ticks, paths, err := m.cfg.Kernel.Process(pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // it has ended already
+	}
 	if err != nil {
 		m.fail("process", "cannot read a container's process", err, "container", c.ID, "pid", pid)
 		return

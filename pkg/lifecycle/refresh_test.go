@@ -65,14 +65,15 @@ func TestRefreshOfAProcessThatEnded(t *testing.T) {
 	if _, err := b.Create(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
+	b.kernel.limits = size.Limits{CPUMilli: 4000} // of the cgroups above its own, which has gone
 	s.PID = 666
 	if err := b.Refresh(s); err != nil {
 		t.Fatal(err)
 	}
-	if c := b.get(t, idA); c.PID != 0 || c.Decision.Size.CPUs != 2 {
-		t.Errorf("pid %d, size %+v", c.PID, c.Decision.Size)
+	if c := b.get(t, idA); c.PID != 0 || c.Decision.Size.CPUs != 2 || c.Cgroup[""] != s.CgroupsPath {
+		t.Errorf("pid %d, size %+v, cgroup %v", c.PID, c.Decision.Size, c.Cgroup)
 	}
-	b.wantErrors(t, map[string]int{"process": 1})
+	b.wantErrors(t, map[string]int{}) // a short life is no error
 }
 
 func TestRefreshAdopts(t *testing.T) {

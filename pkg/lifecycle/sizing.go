@@ -32,25 +32,28 @@ func (m *Manager) newEntry(s Spec) *registry.Container {
 		c.Input.NumCPUs = &v
 	}
 	limits := s.Limits
-	if above, err := m.limitsAbove(s); err != nil {
+	paths, above, err := m.cgroupOf(s)
+	if err != nil {
 		m.fail("cgroup", "cannot read the limits above a new container, its own decide", err, "container", s.ID)
 	} else {
 		limits = smaller(limits, above)
 	}
+	c.Cgroup = paths
 	m.decide(c, limits)
 	return c
 }
 
-// limitsAbove returns the limits of the cgroups above a container's.
-func (m *Manager) limitsAbove(s Spec) (size.Limits, error) {
+// cgroupOf returns where the cgroup of a new container will be, and the limits
+// of those above it.
+func (m *Manager) cgroupOf(s Spec) (paths map[string]string, above size.Limits, err error) {
 	if s.CgroupsPath == "" {
-		return size.Limits{}, nil
+		return nil, size.Limits{}, nil
 	}
-	paths, err := m.cfg.Kernel.PathsFromSpec(s.CgroupsPath)
-	if err != nil {
-		return size.Limits{}, err
+	if paths, err = m.cfg.Kernel.PathsFromSpec(s.CgroupsPath); err != nil {
+		return nil, size.Limits{}, err
 	}
-	return m.cfg.Kernel.Limits(paths)
+	above, err = m.cfg.Kernel.Limits(paths)
+	return paths, above, err
 }
 
 // decide sets the entry's limits and everything that follows from them.
@@ -65,10 +68,11 @@ func (m *Manager) decide(c *registry.Container, limits size.Limits) {
 }
 
 // measure reads the limits of the container's own cgroup and decides again.
-// A container whose cgroup is not known, or cannot be read, keeps its limits.
+// A container that does not run yet, or whose cgroup cannot be read, keeps its
+// limits.
 func (m *Manager) measure(c *registry.Container) {
 	limits := c.Input.Limits
-	if len(c.Cgroup) > 0 {
+	if c.PID != 0 && len(c.Cgroup) > 0 {
 		l, err := m.cfg.Kernel.Limits(c.Cgroup)
 		if err == nil {
 			limits = m.beyondOwnSet(c, l)

@@ -68,7 +68,7 @@ var (
 	_ stub.ConfigureInterface           = (*plugin)(nil)
 	_ stub.SynchronizeInterface         = (*plugin)(nil)
 	_ stub.CreateContainerInterface     = (*plugin)(nil)
-	_ stub.StartContainerInterface      = (*plugin)(nil)
+	_ stub.PostStartContainerInterface  = (*plugin)(nil)
 	_ stub.PostUpdateContainerInterface = (*plugin)(nil)
 	_ stub.StopContainerInterface       = (*plugin)(nil)
 	_ stub.RemoveContainerInterface     = (*plugin)(nil)
@@ -144,14 +144,21 @@ func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment, took time.Durati
 	}
 }
 
-// StartContainer notes the process and cgroup before the program runs. Every
-// runtime tells them here; PostCreateContainer, which comes earlier, has them
-// with some only, and is one more request that a creation waits for. The
-// container's size is in its entry already, so the runtime need not wait: it
-// has its own work to do until the program runs.
-func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+// refreshAfter is how long a start's work waits for the answer to be on its
+// way: the two would share a CPU, and the runtime needs the answer.
+const refreshAfter = 5 * time.Millisecond
+
+// PostStartContainer notes the process and its cgroup. The entry has the size
+// and the path of the cgroup since the creation, so a program that runs before
+// sees its own numbers, and nobody need wait. The earlier events come while
+// the container's start waits for their answers, and PostCreateContainer does
+// not have the process with every runtime.
+func (p *plugin) PostStartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
 	s := spec(pod, c)
-	r := p.begin("StartContainer", s.ID, func() error { return p.manager.Refresh(s) })
+	r := p.begin("PostStartContainer", s.ID, func() error {
+		time.Sleep(refreshAfter)
+		return p.manager.Refresh(s)
+	})
 	go p.await(context.WithoutCancel(ctx), r)
 	return nil
 }

@@ -124,7 +124,7 @@ func TestStartIsNotWaitedFor(t *testing.T) {
 	pod, ctx := &api.PodSandbox{Id: "p"}, t.Context()
 	release := make(chan struct{})
 	m.refresh = func() { <-release }
-	if err := p.StartContainer(ctx, pod, &api.Container{Id: "a", Pid: 7}); err != nil {
+	if err := p.PostStartContainer(ctx, pod, &api.Container{Id: "a", Pid: 7}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RemoveContainer(ctx, pod, &api.Container{Id: "b"}); err != nil {

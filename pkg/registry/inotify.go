@@ -61,9 +61,16 @@ func (w *inotify) add(path, id string, events uint32) error {
 	return err
 }
 
-// read waits for events until deadline, and returns the containers that they
-// are about. lost says that the kernel has dropped some.
-func (w *inotify) read(ctx context.Context, deadline time.Time) (ids []string, lost bool, err error) {
+// An event is about one container: its entry, or that it is in the registry's
+// list or no longer.
+type event struct {
+	id     string
+	listed bool
+}
+
+// read waits for events until deadline. lost says that the kernel has dropped
+// some.
+func (w *inotify) read(ctx context.Context, deadline time.Time) (list []event, lost bool, err error) {
 	if err := w.f.SetReadDeadline(deadline); err != nil {
 		return nil, false, fmt.Errorf("watch registry: %w", err)
 	}
@@ -79,15 +86,15 @@ func (w *inotify) read(ctx context.Context, deadline time.Time) (ids []string, l
 	case err != nil:
 		return nil, false, fmt.Errorf("watch registry: %w", err)
 	}
-	ids, lost = w.parse(w.buf[:n])
-	return ids, lost, nil
+	list, lost = w.parse(w.buf[:n])
+	return list, lost, nil
 }
 
 // interrupt ends a read.
 func (w *inotify) interrupt() { _ = w.f.SetReadDeadline(time.Unix(1, 0)) }
 
-// parse returns the containers that events are about, each once in a row.
-func (w *inotify) parse(events []byte) (ids []string, lost bool) {
+// parse returns what events are about, the same once in a row.
+func (w *inotify) parse(events []byte) (list []event, lost bool) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		e := (*unix.InotifyEvent)(unsafe.Pointer(&events[0]))
 		end := min(unix.SizeofInotifyEvent+int(e.Len), len(events))
@@ -101,17 +108,18 @@ func (w *inotify) parse(events []byte) (ids []string, lost bool) {
 		if e.Mask&unix.IN_IGNORED != 0 { // the directory has gone
 			delete(w.ids, e.Wd)
 		}
+		about := event{id: id, listed: id == ""}
 		switch {
 		case !known:
 			continue
-		case id == "":
-			id = name
+		case about.listed:
+			about.id = name
 		case name != entryFile:
 			continue // counters, and entries being written
 		}
-		if ValidID(id) == nil && (len(ids) == 0 || ids[len(ids)-1] != id) {
-			ids = append(ids, id)
+		if ValidID(about.id) == nil && (len(list) == 0 || list[len(list)-1] != about) {
+			list = append(list, about)
 		}
 	}
-	return ids, lost
+	return list, lost
 }

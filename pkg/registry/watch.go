@@ -33,13 +33,17 @@ func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id st
 	s.all()
 	next := time.Now().Add(every)
 	for {
-		ids, lost, err := w.read(ctx, next)
+		changed, lost, err := w.read(ctx, s.due(next))
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			s.one(id)
+		for _, e := range changed {
+			if e.listed && s.later(e.id) {
+				continue
+			}
+			s.one(e.id)
 		}
+		s.newcomers()
 		if lost || !time.Now().Before(next) {
 			s.all()
 			next = time.Now().Add(every)
@@ -60,6 +64,44 @@ type scan struct {
 	watcher *inotify
 	seen    map[string]stamp
 	changed func(id string)
+	// waiting are new containers, and until when.
+	waiting []string
+	until   time.Time
+}
+
+// newAfter is how long a new container is left alone. Its runtime waits for an
+// answer that does not need this, on a CPU that this would take.
+const newAfter = 50 * time.Millisecond
+
+// later notes a container that nobody knows yet, and reports whether it is one.
+func (s *scan) later(id string) bool {
+	if _, known := s.seen[id]; known {
+		return false
+	}
+	if len(s.waiting) == 0 {
+		s.until = time.Now().Add(newAfter)
+	}
+	s.waiting = append(s.waiting, id)
+	return true
+}
+
+// due returns when there is something to do, at the latest at next.
+func (s *scan) due(next time.Time) time.Time {
+	if len(s.waiting) > 0 && s.until.Before(next) {
+		return s.until
+	}
+	return next
+}
+
+// newcomers looks at the new containers whose time has come.
+func (s *scan) newcomers() {
+	if len(s.waiting) == 0 || time.Now().Before(s.until) {
+		return
+	}
+	for _, id := range s.waiting {
+		s.one(id)
+	}
+	s.waiting = nil
 }
 
 // all looks at every container.

@@ -45,20 +45,24 @@ func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 	return err
 }
 
+// warmAfter is when a new container's files are looked up: the runtime, which
+// has its answer, is starting its own programs then, and mounts the files later.
+const warmAfter = 10 * time.Millisecond
+
 // warm has the kernel look up a container's files while the runtime is busy
 // with other things, so that it finds them in the kernel's caches when it
 // mounts them. It is a help and no more: where it does not come to it, or the
 // view does not answer, the runtime looks them up itself.
 func (c *Client) warm(dir string, paths []string) {
-	select {
-	case c.warmUp <- struct{}{}:
-	default:
-		return
-	}
-	go func() {
+	time.AfterFunc(warmAfter, func() {
+		select {
+		case c.warmUp <- struct{}{}:
+		default:
+			return
+		}
 		_ = lookUp(dir, paths)
 		<-c.warmUp
-	}()
+	})
 }
 
 func lookUp(dir string, paths []string) error {
