@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -195,36 +194,45 @@ func (f *file) readFor(begin time.Time, d time.Duration) reading {
 }
 
 // read opens the file, reads it to its end and closes it. A bench that cannot
-// read ends.
+// read ends. Go's signals interrupt the opens and reads that wait for a server.
 func (f *file) read() {
-	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, 0 /* the path is absolute */, uintptr(unsafe.Pointer(f.path)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
-	if errno != 0 {
-		f.fail("open", errno)
-	}
+	fd := f.call("open", unix.SYS_OPENAT, 0 /* the path is absolute */, uintptr(unsafe.Pointer(f.path)), unix.O_RDONLY|unix.O_CLOEXEC)
 	for total := uintptr(0); ; {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&f.buf[0])), uintptr(len(f.buf)))
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 || n == 0 && total == 0 {
-			f.fail("read", errno)
+		n := f.call("read", unix.SYS_READ, fd, uintptr(unsafe.Pointer(&f.buf[0])), uintptr(len(f.buf)))
+		if n == 0 && total == 0 {
+			f.fail("read", nil)
 		}
 		if n == 0 {
 			break
 		}
 		total += n
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0); errno != 0 {
+	// An interrupted close has closed all the same.
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0); errno != 0 && errno != unix.EINTR {
 		f.fail("close", errno)
 	}
 }
 
-func (f *file) fail(op string, errno syscall.Errno) {
-	if errno == 0 {
-		fmt.Fprintf(os.Stderr, "%s /proc/%s: it is empty\n", op, f.name)
-	} else {
-		fmt.Fprintf(os.Stderr, "%s /proc/%s: %v\n", op, f.name, errno)
+// call makes a system call, again if it was interrupted.
+//
+//go:uintptrescapes
+func (f *file) call(op string, nr, a, b, c uintptr) uintptr {
+	for {
+		r, _, errno := unix.RawSyscall6(nr, a, b, c, 0, 0, 0)
+		if errno == 0 {
+			return r
+		}
+		if errno != unix.EINTR {
+			f.fail(op, errno)
+		}
 	}
+}
+
+func (f *file) fail(op string, err error) {
+	if err == nil {
+		err = errors.New("it is empty")
+	}
+	fmt.Fprintf(os.Stderr, "%s /proc/%s: %v\n", op, f.name, err)
 	os.Exit(1)
 }
 
