@@ -197,7 +197,7 @@ func (b *bench) measure() (err error) {
 func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 	b.rss = map[string]int64{}
 	var held readers
-	defer held.close()
+	defer func() { held.close() }()
 	for i := range b.containers {
 		id := "bench" + strconv.Itoa(i+1)
 		paths, err := b.cg.make(id)
