@@ -4,9 +4,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/truesize/truesize/pkg/registry"
 )
@@ -39,7 +36,7 @@ type options struct {
 	repo       string
 	out        string
 	parts      []string
-	reads      int
+	rounds     int
 	samples    int
 	containers int
 	creates    int
@@ -65,7 +62,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs := flag.NewFlagSet("view", flag.ContinueOnError)
 	fs.StringVar(&o.repo, "repo", "../../..", "the repository, built (make ready)")
 	fs.StringVar(&o.out, "out", "", "file for the report's section, empty for none")
-	fs.IntVar(&o.reads, "reads", 20000, "reads of each file by each reader")
+	fs.IntVar(&o.rounds, "rounds", 48, "turns of each peer, of readers that do not pause")
 	fs.IntVar(&o.samples, "samples", 40, "reads of each file by the readers that come about once a second")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")
 	fs.IntVar(&o.creates, "creates", 50, "containers created with the agent, and as many without")
@@ -138,18 +135,11 @@ type bench struct {
 	dir    string
 	stdout io.Writer
 
-	hot      map[int][]result // by number of readers
-	steady   []result         // a reader once a second
-	unsteady []result         // one that comes at uneven intervals
+	hot      map[int]hot      // by number of readers
+	steady   [][]latency      // a reader once a second: by peer and file
+	unsteady [][]latency      // one that comes at uneven intervals
 	rss      map[string]int64 // bytes, by server
 	creation creation
-}
-
-// A result is one peer's latencies and what they cost its server.
-type result struct {
-	peer      string
-	latencies []latency
-	serverCPU []time.Duration // per 100,000 reads, by file; nil for the kernel
 }
 
 // measure runs every case. Peers take turns within each case, so that what
@@ -186,18 +176,9 @@ func (b *bench) measure() (err error) {
 	}
 	defer viewd.stop()
 
-	b.hot = map[int][]result{}
-	for _, readers := range readerCounts {
-		if !b.wants(partRead) {
-			break
-		}
-		for _, p := range []*server{nil, lxcfs, viewd} {
-			fmt.Fprintf(b.stdout, "reading with %d reader(s): %s\n", readers, peerName(p))
-			r, err := b.hotReads(p, id, readers)
-			if err != nil {
-				return err
-			}
-			b.hot[readers] = append(b.hot[readers], r)
+	if b.wants(partRead) {
+		if err := b.withoutPause(id, nil, lxcfs, viewd); err != nil {
+			return err
 		}
 	}
 	if b.wants(partPaced) {
@@ -212,83 +193,11 @@ func (b *bench) measure() (err error) {
 	return b.memory(reg, lxcfs, viewd)
 }
 
-// paced measures readers that come about once a second.
-func (b *bench) paced(id string, lxcfs, viewd *server) (err error) {
-	for _, kind := range []struct {
-		what     string
-		unsteady bool
-		into     *[]result
-	}{{"once a second", false, &b.steady}, {"after half a second to one and a half", true, &b.unsteady}} {
-		fmt.Fprintf(b.stdout, "reading %s, %d times: all three at once\n", kind.what, b.samples)
-		if *kind.into, err = b.slowReads(id, kind.unsteady, nil, lxcfs, viewd); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func peerName(s *server) string {
-	if s == nil {
-		return "kernel"
-	}
-	return s.name
-}
-
-// hotReads reads each file as fast as it can be, file by file, so that the
-// server's CPU time is known for each.
-func (b *bench) hotReads(s *server, id string, readers int) (result, error) {
-	r := result{peer: peerName(s)}
-	for _, f := range files {
-		before, err := b.serverCPU(s)
-		if err != nil {
-			return r, err
-		}
-		ls, err := b.reader(s, id, readerSpec{Files: []string{f}, Readers: readers, Reads: b.reads / readers})
-		if err != nil {
-			return r, err
-		}
-		after, err := b.serverCPU(s)
-		if err != nil {
-			return r, err
-		}
-		r.latencies = append(r.latencies, ls...)
-		r.serverCPU = append(r.serverCPU, (after-before)*100000/time.Duration(ls[0].Reads))
-	}
-	return r, nil
-}
-
-// slowReads runs one reader of each peer that reads about once a second, at the
-// same time.
-func (b *bench) slowReads(id string, unsteady bool, peers ...*server) ([]result, error) {
-	out := make([]result, len(peers))
-	errs := make(chan error, len(peers))
-	for i, p := range peers {
-		go func() {
-			// Apart by a third of a second: no reader wakes the machine for another.
-			time.Sleep(time.Duration(i) * 333 * time.Millisecond)
-			ls, err := b.reader(p, id, readerSpec{Files: files, Readers: 1, Reads: b.samples, Every: time.Second, Unsteady: unsteady})
-			out[i] = result{peer: peerName(p), latencies: ls}
-			errs <- err
-		}()
-	}
-	var err error
-	for range peers {
-		err = errors.Join(err, <-errs)
-	}
-	return out, err
-}
-
 // memory registers and reads many containers and takes each server's RSS.
 func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 	b.rss = map[string]int64{}
-	var held []*exec.Cmd
-	release := func() {
-		for _, c := range held {
-			c.Process.Kill()
-			c.Wait()
-		}
-	}
-	defer release()
+	var held readers
+	defer func() { held.close() }()
 	for i := range b.containers {
 		id := "bench" + strconv.Itoa(i+1)
 		paths, err := b.cg.make(id)
@@ -299,11 +208,14 @@ func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 			return err
 		}
 		for _, s := range []*server{lxcfs, viewd} {
-			cmd, _, err := b.startReader(s, id, id, readerSpec{Files: files, Readers: 1, Reads: 1, Hold: true})
+			r, err := b.startReader(s, id, id)
 			if err != nil {
 				return err
 			}
-			held = append(held, cmd)
+			held = append(held, r)
+			if _, err := r.do(task{Files: files, Reads: 1}); err != nil {
+				return err
+			}
 		}
 	}
 	for _, s := range []*server{lxcfs, viewd} {
@@ -314,68 +226,4 @@ func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 		b.rss[s.name] = rss
 	}
 	return nil
-}
-
-func (b *bench) serverCPU(s *server) (time.Duration, error) {
-	if s == nil {
-		return 0, nil
-	}
-	sub := "viewd"
-	if s.name == "lxcfs" {
-		sub = "lxcfs"
-	}
-	ns, err := b.cg.cpuNanos(sub)
-	return time.Duration(ns), err
-}
-
-// reader runs one reader process to its end.
-func (b *bench) reader(s *server, id string, spec readerSpec) ([]latency, error) {
-	cmd, ls, err := b.startReader(s, id, "container", spec)
-	if err != nil {
-		return nil, err
-	}
-	return ls, cmd.Wait()
-}
-
-// startReader runs a reader in cgroup sub, and returns when it has read.
-func (b *bench) startReader(s *server, id, sub string, spec readerSpec) (*exec.Cmd, []latency, error) {
-	if s != nil {
-		spec.Root = s.root(id)
-	}
-	arg, err := json.Marshal(spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd := exec.CommandContext(b.ctx, "/proc/self/exe", "reader", "-spec", string(arg))
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
-		Pdeathsig:  syscall.SIGKILL,
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, nil, err
-	}
-	var ls []latency
-	err = b.cg.enter(sub, cmd.Process.Pid)
-	if err == nil {
-		_, err = in.Write([]byte("\n"))
-	}
-	if err == nil {
-		err = json.NewDecoder(out).Decode(&ls)
-	}
-	if err != nil {
-		cmd.Process.Kill()
-		cmd.Wait()
-		return nil, nil, fmt.Errorf("reader of %s: %w: %s", peerName(s), err, stderr.String())
-	}
-	return cmd, ls, nil
 }

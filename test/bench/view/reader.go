@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,27 +11,38 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A readerSpec tells one reader process what to read and how.
-type readerSpec struct {
-	// Root is where the files to read are bound from: the directory of a view
-	// ("" is the kernel's own /proc).
-	Root string
-	// Files are read as /proc/FILE, each in turn.
+// A task tells a reader process what to read and how. It ends after Reads
+// reads of each file at intervals, or after a time of reads without a pause.
+type task struct {
+	// Files are read as /proc/FILE.
 	Files []string
-	// Readers is the number of threads, each doing Reads reads of every file.
-	Readers, Reads int
-	// Every paces a reader: one read of each file per interval; 0 is no pause.
-	Every time.Duration
-	// Unsteady has the intervals differ, by up to half of Every.
+
+	// Reads and Every are of one reader that does one read of each file per
+	// interval. Unsteady has the intervals differ, by up to half of Every.
+	Reads    int
+	Every    time.Duration
 	Unsteady bool
-	// Hold keeps the process after its reads until its input closes.
-	Hold bool
+
+	// Readers is the number of threads that read without a pause, of one file
+	// after the other, each for the time For that begins when Warm is over.
+	Readers   int
+	Warm, For time.Duration
+}
+
+// A reading is how long each read of one file took.
+type reading struct {
+	Took []time.Duration
+	// Reads counts them, with those that were not timed: they cost the server
+	// as much.
+	Reads int
 }
 
 // A latency is the distribution of open+read+close of one file.
@@ -42,32 +53,36 @@ type latency struct {
 }
 
 // readerMain is a process in a container's place: a pid and a mount namespace
-// of its own, a fresh /proc, and the view's files bound over it. It waits for
-// a line of input (its parent has put it into a cgroup by then), reads, and
-// prints its latencies.
+// of its own, a fresh /proc, and files of a view bound over it. It waits until
+// its parent has put it into a cgroup, and does what it is told to, until its
+// input ends.
 func readerMain(args []string) error {
 	fs := flag.NewFlagSet("reader", flag.ContinueOnError)
-	spec := fs.String("spec", "", "readerSpec in JSON")
+	root := fs.String("root", "", "the directory of a view; empty for the kernel's own files")
+	files := fs.String("files", "", "what of it is bound over /proc")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	var s readerSpec
-	if err := json.Unmarshal([]byte(*spec), &s); err != nil {
-		return err
+	// A thread that reads keeps the runtime's permission to run for as long
+	// as its turn takes, and none waits for another's.
+	runtime.GOMAXPROCS(slices.Max(readerCounts) + 2)
+	in, out := gob.NewDecoder(os.Stdin), gob.NewEncoder(os.Stdout)
+	for mounted := false; ; mounted = true {
+		var t task
+		if err := in.Decode(&t); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if !mounted {
+			if err := mountView(*root, strings.Split(*files, ",")); err != nil {
+				return err
+			}
+		}
+		if err := out.Encode(t.do()); err != nil {
+			return err
+		}
 	}
-	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("wait for the start: %w", err)
-	}
-	if err := mountView(s.Root, s.Files); err != nil {
-		return err
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(read(s)); err != nil {
-		return err
-	}
-	if s.Hold {
-		io.Copy(io.Discard, os.Stdin)
-	}
-	return nil
 }
 
 // mountView gives the process a /proc of its pid namespace with files of root
@@ -91,83 +106,134 @@ func mountView(root string, files []string) error {
 	return nil
 }
 
-// read does the reads of s and returns each file's latencies.
-func read(s readerSpec) []latency {
-	var out []latency
-	if s.Every > 0 {
-		samples := make([][]time.Duration, len(s.Files))
-		for tick := range s.Reads {
-			pause := s.Every
-			if s.Unsteady {
-				pause = pause/2 + rand.N(pause)
-			}
-			time.Sleep(pause)
-			// The first read after a pause pays for caches gone cold: each file in turn.
-			for k := range s.Files {
-				i := (tick + k) % len(s.Files)
-				samples[i] = append(samples[i], timeReads("/proc/"+s.Files[i], 1)...)
-			}
-		}
-		for i, f := range s.Files {
-			out = append(out, summarize(f, samples[i]))
-		}
-		return out
+// do returns the readings of each file.
+func (t task) do() []reading {
+	if t.Readers == 0 {
+		return t.atIntervals()
 	}
-	for _, f := range s.Files {
-		var (
-			wg  sync.WaitGroup
-			mu  sync.Mutex
-			all []time.Duration
-		)
-		for range s.Readers {
-			wg.Go(func() {
-				runtime.LockOSThread()
-				defer runtime.UnlockOSThread()
-				ds := timeReads("/proc/"+f, s.Reads)
-				mu.Lock()
-				all = append(all, ds...)
-				mu.Unlock()
-			})
-		}
-		wg.Wait()
-		out = append(out, summarize(f, all))
+	out := make([]reading, len(t.Files))
+	for i, f := range t.Files {
+		out[i] = t.withoutPause(f)
 	}
 	return out
 }
 
-// timeReads times n times open, read to the end, close. It uses raw system
-// calls, so that Go's scheduler is no part of what is measured.
-func timeReads(path string, n int) []time.Duration {
-	ds := make([]time.Duration, n)
-	buf := make([]byte, 1<<16)
-	for i := range ds {
-		start := time.Now()
-		size, err := readOnce(path, buf)
-		ds[i] = time.Since(start)
-		if err != nil || size == 0 {
-			fmt.Fprintf(os.Stderr, "read %s: %d bytes, %v\n", path, size, err)
-			os.Exit(1)
+func (t task) atIntervals() []reading {
+	out := make([]reading, len(t.Files))
+	for tick := range t.Reads {
+		pause := t.Every
+		if t.Unsteady {
+			pause = pause/2 + rand.N(pause)
+		}
+		time.Sleep(pause)
+		// The first read after a pause pays for caches gone cold: each file in turn.
+		for k := range t.Files {
+			i := (tick + k) % len(t.Files)
+			f := newFile(t.Files[i])
+			start := time.Now()
+			f.read()
+			out[i].Took = append(out[i].Took, time.Since(start))
+			out[i].Reads++
 		}
 	}
-	return ds
+	return out
 }
 
-func readOnce(path string, buf []byte) (int, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
+func (t task) withoutPause(name string) reading {
+	var (
+		wg  sync.WaitGroup
+		mu  sync.Mutex
+		all reading
+	)
+	begin := time.Now().Add(t.Warm)
+	for range t.Readers {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			r := newFile(name).readFor(begin, t.For)
+			mu.Lock()
+			defer mu.Unlock()
+			all.Took = append(all.Took, r.Took...)
+			all.Reads += r.Reads
+		})
 	}
-	total := 0
-	for {
-		n, err := unix.Read(fd, buf)
-		if errors.Is(err, unix.EINTR) {
-			continue
+	wg.Wait()
+	return all
+}
+
+// A file is read by system calls that Go's scheduler is no part of.
+type file struct {
+	path *byte
+	name string
+	buf  []byte
+}
+
+func newFile(name string) *file {
+	path, err := unix.BytePtrFromString("/proc/" + name)
+	if err != nil {
+		panic(err) // the names are constants
+	}
+	return &file{path: path, name: name, buf: make([]byte, 1<<16)}
+}
+
+// readFor reads until the time d after begin is over, and times the reads that
+// start at begin or later.
+func (f *file) readFor(begin time.Time, d time.Duration) reading {
+	r := reading{Took: make([]time.Duration, 0, d/time.Microsecond+1)}
+	last := time.Since(begin)
+	for last < d {
+		f.read()
+		now := time.Since(begin)
+		if last >= 0 {
+			r.Took = append(r.Took, now-last)
 		}
-		if err != nil || n == 0 {
-			return total, errors.Join(err, unix.Close(fd))
+		r.Reads++
+		last = now
+	}
+	return r
+}
+
+// read opens the file, reads it to its end and closes it. A bench that cannot
+// read ends. Go's signals interrupt the opens and reads that wait for a server.
+func (f *file) read() {
+	fd := f.call("open", unix.SYS_OPENAT, 0 /* the path is absolute */, uintptr(unsafe.Pointer(f.path)), unix.O_RDONLY|unix.O_CLOEXEC)
+	for total := uintptr(0); ; {
+		n := f.call("read", unix.SYS_READ, fd, uintptr(unsafe.Pointer(&f.buf[0])), uintptr(len(f.buf)))
+		if n == 0 && total == 0 {
+			f.fail("read", nil)
+		}
+		if n == 0 {
+			break
 		}
 		total += n
 	}
+	// An interrupted close has closed all the same.
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0); errno != 0 && errno != unix.EINTR {
+		f.fail("close", errno)
+	}
+}
+
+// call makes a system call, again if it was interrupted.
+//
+//go:uintptrescapes
+func (f *file) call(op string, nr, a, b, c uintptr) uintptr {
+	for {
+		r, _, errno := unix.RawSyscall6(nr, a, b, c, 0, 0, 0)
+		if errno == 0 {
+			return r
+		}
+		if errno != unix.EINTR {
+			f.fail(op, errno)
+		}
+	}
+}
+
+func (f *file) fail(op string, err error) {
+	if err == nil {
+		err = errors.New("it is empty")
+	}
+	fmt.Fprintf(os.Stderr, "%s /proc/%s: %v\n", op, f.name, err)
+	os.Exit(1)
 }
 
 func summarize(file string, ds []time.Duration) latency {

@@ -26,7 +26,9 @@ the peer: below 1 the view is faster.
 `, time.Now().UTC().Format("2006-01-02"), kernel(), runtime.NumCPU(), limitCPUs, limitMemory>>20)
 	for _, readers := range readerCounts {
 		if b.wants(partRead) {
-			fmt.Fprintf(&w, "### %d reader(s), as fast as they can, %d reads of each file\n\n", readers, b.reads)
+			fmt.Fprintf(&w, "### %d reader(s), as fast as they can\n\n"+
+				"%d rounds; in each the peers take turns of %d ms, in another order. The ratio to the\n"+
+				"kernel is the median of the rounds', with their quartiles.\n\n", readers, b.rounds, turn.Milliseconds())
 			hotTable(&w, b.hot[readers])
 		}
 	}
@@ -51,30 +53,27 @@ the peer: below 1 the view is faster.
 }
 
 // hotTable writes the case of readers that do not pause.
-func hotTable(w *strings.Builder, rs []result) {
+func hotTable(w *strings.Builder, h hot) {
 	table(w, func(t func(cells ...string)) {
 		t("file", "kernel p50", "p99", "lxcfs p50", "p99", "truesize p50", "p99",
-			"p50 to kernel", "p50 to lxcfs", "p99 to lxcfs", "server CPU per 100,000 reads: lxcfs", "truesize", "ratio")
-		k, l, v := rs[0], rs[1], rs[2]
+			"p50 to kernel", "quartiles", "p50 to lxcfs", "p99 to lxcfs", "server CPU per 100,000 reads: lxcfs", "truesize", "ratio")
 		for i, f := range files {
-			t(f, us(k.latencies[i].P50), us(k.latencies[i].P99), us(l.latencies[i].P50), us(l.latencies[i].P99),
-				us(v.latencies[i].P50), us(v.latencies[i].P99),
-				ratio(v.latencies[i].P50, k.latencies[i].P50), ratio(v.latencies[i].P50, l.latencies[i].P50),
-				ratio(v.latencies[i].P99, l.latencies[i].P99),
-				fmt.Sprintf("%.3f s", l.serverCPU[i].Seconds()), fmt.Sprintf("%.3f s", v.serverCPU[i].Seconds()),
-				ratio(v.serverCPU[i], l.serverCPU[i]))
+			k, l, v := h.latencies[0][i], h.latencies[1][i], h.latencies[2][i]
+			t(f, us(k.P50), us(k.P99), us(l.P50), us(l.P99), us(v.P50), us(v.P99),
+				fmt.Sprintf("%.2f×", h.toKernel[i].median), h.toKernel[i].String(), ratio(v.P50, l.P50), ratio(v.P99, l.P99),
+				fmt.Sprintf("%.3f s", h.serverCPU[1][i].Seconds()), fmt.Sprintf("%.3f s", h.serverCPU[2][i].Seconds()),
+				ratio(h.serverCPU[2][i], h.serverCPU[1][i]))
 		}
 	})
 }
 
 // slowTable writes the case of readers that come about once a second.
-func slowTable(w *strings.Builder, rs []result) {
+func slowTable(w *strings.Builder, rs [][]latency) {
 	table(w, func(t func(cells ...string)) {
 		t("file", "kernel p50", "lxcfs p50", "truesize p50", "p50 to kernel", "p50 to lxcfs")
-		k, l, v := rs[0], rs[1], rs[2]
 		for i, f := range files {
-			t(f, us(k.latencies[i].P50), us(l.latencies[i].P50), us(v.latencies[i].P50),
-				ratio(v.latencies[i].P50, k.latencies[i].P50), ratio(v.latencies[i].P50, l.latencies[i].P50))
+			k, l, v := rs[0][i], rs[1][i], rs[2][i]
+			t(f, us(k.P50), us(l.P50), us(v.P50), ratio(v.P50, k.P50), ratio(v.P50, l.P50))
 		}
 	})
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A reader is a process that reads one peer's files in one container.
+type reader struct {
+	peer   string
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	tasks  *gob.Encoder
+	done   *gob.Decoder
+	stderr bytes.Buffer
+}
+
+func peerName(s *server) string {
+	if s == nil {
+		return "kernel"
+	}
+	return s.name
+}
+
+// startReader starts a reader of s, nil for the kernel, in cgroup sub.
+func (b *bench) startReader(s *server, id, sub string) (*reader, error) {
+	root := ""
+	if s != nil {
+		root = s.root(id)
+	}
+	r := &reader{peer: peerName(s)}
+	r.cmd = exec.CommandContext(b.ctx, "/proc/self/exe", "reader", "-root", root, "-files", strings.Join(files, ","))
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	r.cmd.Stderr = &r.stderr
+	stdin, err := r.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	r.stdin, r.tasks, r.done = stdin, gob.NewEncoder(stdin), gob.NewDecoder(stdout)
+	if err := b.cg.enter(sub, r.cmd.Process.Pid); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+// do has a task done.
+func (r *reader) do(t task) ([]reading, error) {
+	err := r.tasks.Encode(t)
+	var out []reading
+	if err == nil {
+		err = r.done.Decode(&out)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reader of %s: %w", r.peer, err), r.close())
+	}
+	return out, nil
+}
+
+// close ends the process. What it said of its failure is in the error.
+func (r *reader) close() error {
+	r.stdin.Close()
+	if err := r.cmd.Wait(); err != nil && r.stderr.Len() > 0 {
+		return errors.New(strings.TrimSpace(r.stderr.String()))
+	}
+	return nil
+}
+
+type readers []*reader
+
+func (rs readers) close() {
+	for _, r := range rs {
+		r.close()
+	}
+}
+
+// serverCPU is the CPU time that a peer's server has used.
+func (b *bench) serverCPU(s *server) (time.Duration, error) {
+	if s == nil {
+		return 0, nil
+	}
+	sub := "viewd"
+	if s.name == "lxcfs" {
+		sub = "lxcfs"
+	}
+	ns, err := b.cg.cpuNanos(sub)
+	return time.Duration(ns), err
+}
