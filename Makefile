@@ -74,16 +74,17 @@ integration: ready
 	@test/deps.sh test/runtimes/packages.txt
 	go test -count=1 -p 1 -timeout 20m -v -run '$(TESTS)' ./test/integration ./test/host ./test/runtimes
 
-# Tests in emulated machines with Debian's kernel 6.1.
+# Tests in emulated machines with Debian's kernels 5.10 and 6.1.
 guest: ready
-	@echo "== tests on kernel 6.1"
+	@echo "== tests on kernels 5.10 and 6.1"
 	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
 
 # The fault matrix with the counts of docs/reliability.md, which takes about
-# half an hour. The lines with FIGURES are the table's.
+# three quarters of an hour. The lines with FIGURES are the table's.
 soak: ready
-	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 3h -v -run '$(TESTS)' ./test/fault ./test/host
+	@test/deps.sh test/guest/packages.txt
+	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 3h -v -run '$(TESTS)' ./test/fault ./test/host ./test/guest
 
 # Each benchmark that has a section in docs/benchmarks.md writes it at once.
 SECTION := go run ./test/bench/section docs/benchmarks.md

@@ -217,7 +217,7 @@ func (a *adding) deriveMAC() net.HardwareAddr {
 // makeLink makes the macvlan, not yet up, in the pod.
 func (a *adding) makeLink(mac net.HardwareAddr) error {
 	err := a.low.conn.AddMacvlan(link.Macvlan{
-		Name: a.key.IfName, Parent: a.low.Attrs().Index, Mode: a.conf.mode,
+		Name: a.key.IfName, Interim: interimName(a.key), Parent: a.low.Attrs().Index, Mode: a.conf.mode,
 		MTU: a.conf.MTU, MAC: mac, BCQueueLen: a.conf.BCQueueLen,
 	}, a.pod)
 	if err != nil {

@@ -15,9 +15,12 @@ import (
 const shapeLatency = 25000
 
 // ifbName names the link through which packets to the pod are shaped.
-func ifbName(k state.Key) string {
+func ifbName(k state.Key) string { return "tsi" + hashed(k) }
+
+// hashed tells an attachment's links from others'.
+func hashed(k state.Key) string {
 	sum := sha256.Sum256([]byte(k.String()))
-	return "tsi" + hex.EncodeToString(sum[:5])
+	return hex.EncodeToString(sum[:5])
 }
 
 // shape limits the pod's bandwidth as runtimeConfig.bandwidth says: what it

@@ -85,7 +85,7 @@ func TestLinkNames(t *testing.T) {
 	host, pod := vethNames(state.Key{Network: "lan", ContainerID: "c1", IfName: "eth0"})
 	for _, n := range []string{
 		shimName("eth0"), shimName("enp0s31f6v1234"), vlanName("eth0", 100), vlanName("enp0s31f6v123", 4094), host, pod,
-		ifbName(state.Key{Network: "lan"}),
+		ifbName(state.Key{Network: "lan"}), interimName(state.Key{Network: "lan"}),
 	} {
 		if len(n) > maxName || n == "" {
 			t.Errorf("%q is not a link's name", n)

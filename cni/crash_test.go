@@ -13,7 +13,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/truesize/truesize/cni"
 	"github.com/truesize/truesize/cni/internal/nettest"
+	"github.com/truesize/truesize/cni/state"
 )
 
 // long reports whether the tests shall run with the counts of the soak.
@@ -129,6 +131,27 @@ func TestKilled(t *testing.T) {
 	gc(t, n, conf)
 	wantNothingLeft(t, n, all...)
 	t.Logf("%d calls killed", killed)
+}
+
+// TestKilledBeforeRename: on kernels that cannot make the interface under its
+// own name, a call that is killed before it could rename it leaves it under
+// another.
+func TestKilledBeforeRename(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	for _, verb := range []string{"DEL", "GC"} {
+		p := newPod(t, "c-"+verb)
+		n.add(p, n.conf)
+		l := p.Link("eth0")
+		must(p.Conn.LinkSetDown(l))
+		must(p.Conn.LinkSetName(l, cni.InterimName(state.Key{Network: "lan", ContainerID: p.id, IfName: "eth0"})))
+		if verb == "DEL" {
+			n.del(p, n.conf)
+		} else {
+			gc(t, n, n.conf)
+		}
+		wantNothingLeft(t, n, p)
+	}
 }
 
 // wantWays fails the test unless the node has this many routes and permanent

@@ -12,7 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/cni/link"
+	"github.com/truesize/truesize/cni/state"
 )
+
+// interimName names the pod's interface until it can have its own name. A call
+// that is killed then leaves it, for takeBack to find.
+func interimName(k state.Key) string { return "tsm" + hashed(k) }
 
 // setUp sets the interface's sysctls and brings it up.
 func (a *adding) setUp() error {

@@ -160,8 +160,10 @@ func (c *engine) removePodLinks(rec *state.Attachment) error {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.Delete(ifbName(rec.Key)); err != nil {
-		return err
+	for _, name := range []string{ifbName(rec.Key), interimName(rec.Key)} {
+		if err := conn.Delete(name); err != nil {
+			return err
+		}
 	}
 	l, err := conn.ByName(rec.IfName)
 	if errors.Is(err, link.ErrNotFound) {

@@ -31,15 +31,20 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// kernel wants what the view's cached reads need: FUSE servers without
-// OPENDIR came with 5.1, and 5.4 is the oldest that distributions maintain.
+// kernel wants what the view, and mounts in running containers, need: the last
+// of that, setns by a pidfd, came with 5.8, and 5.10 is the oldest kernel that
+// distributions maintain and test/guest runs.
 func (checkup) kernel(context.Context) (string, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return "", fmt.Errorf("uname: %w", err)
 	}
-	release := unix.ByteSliceToString(u.Release[:])
-	if !atLeast(release, 5, 4) {
+	return kernelRelease(unix.ByteSliceToString(u.Release[:]))
+}
+
+// kernelRelease returns the release, and an error for one that is too old.
+func kernelRelease(release string) (string, error) {
+	if !atLeast(release, 5, 10) {
 		return "", fmt.Errorf("%s is too old", release)
 	}
 	return release, nil

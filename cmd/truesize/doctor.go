@@ -74,7 +74,7 @@ func (c checkup) run(ctx context.Context) []finding {
 		run  func(context.Context) (note string, err error)
 		mend string
 	}{
-		{"kernel", c.kernel, "run a kernel of 5.4 or later"},
+		{"kernel", c.kernel, "run a kernel of 5.10 or later"},
 		{"cgroup", c.cgroup, "mount the cgroup file systems at " + cgroupRoot + ", as systemd does"},
 		{"fuse", c.fuse, "load the module: modprobe fuse"},
 		{"containerd", c.containerdAnswers, "start containerd, or name its socket with --containerd-address"},

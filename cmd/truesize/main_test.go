@@ -48,3 +48,13 @@ func TestAtLeast(t *testing.T) {
 		}
 	}
 }
+
+func TestKernelRelease(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.10.0-46-cloud-amd64": true, "6.1.0-56-amd64": true, "5.9.16": false, "5.4.0-200-generic": false, "4.19.0": false, "": false,
+	} {
+		if _, err := kernelRelease(release); (err == nil) != want {
+			t.Errorf("%q: %v, want it good: %v", release, err, want)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
@@ -89,7 +88,8 @@ func (c *Conn) Delete(name string) error {
 // Macvlan is a macvlan link to make.
 type Macvlan struct {
 	Name       string
-	Parent     int // index of the lower link in the namespace of the call
+	Interim    string // what it may be called before; the caller knows it, so that it can take it back
+	Parent     int    // index of the lower link in the namespace of the call
 	Mode       netlink.MacvlanMode
 	MTU        int              // 0: the parent's
 	MAC        net.HardwareAddr // nil: the kernel's choice
@@ -99,8 +99,9 @@ type Macvlan struct {
 }
 
 // AddMacvlan makes the link with its final name straight in the namespace
-// into. Kernels before 5.6 or so look for the name in the namespace of the call
-// too and answer EEXIST; then it is made under a name of its own and renamed.
+// into. Kernels up to 6.1, if not later, look for the name in the namespace of
+// the call too, and answer EEXIST where the node has one of that name, eth0 say;
+// then it is made under its interim name and renamed.
 func (c *Conn) AddMacvlan(m Macvlan, into *Conn) error {
 	err := c.newMacvlan(m, into.ns)
 	if !errors.Is(err, ErrExists) || c.ns.ID() == into.ns.ID() {
@@ -110,7 +111,7 @@ func (c *Conn) AddMacvlan(m Macvlan, into *Conn) error {
 		return fmt.Errorf("make macvlan %s: %w", m.Name, ErrExists)
 	}
 	final := m.Name
-	m.Name = fmt.Sprintf("ts%x", uint32(os.Getpid()))
+	m.Name = m.Interim
 	if err := c.newMacvlan(m, into.ns); err != nil {
 		return err
 	}

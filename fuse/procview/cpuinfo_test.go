@@ -9,7 +9,7 @@ import (
 )
 
 func TestCPUInfoGolden(t *testing.T) {
-	for _, kernel := range []string{"6.18-x86", "6.1-x86", "arm64", "arm", "riscv"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86", "arm64", "arm", "riscv"} {
 		for _, n := range []int{1, 3} {
 			name := fmt.Sprintf("cpuinfo-%s-%d", kernel, n)
 			t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func newMeminfo(t testing.TB, kernel string, s size.Size) *Meminfo {
 }
 
 func TestMeminfoGolden(t *testing.T) {
-	for _, kernel := range []string{"6.18-x86", "6.1-x86"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86"} {
 		for version, mem := range map[string]cgroup.Memory{"v1": busyV1, "v2": busyV2} {
 			name := fmt.Sprintf("meminfo-%s-%s", kernel, version)
 			t.Run(name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestMeminfoKeepsTheHostsLines(t *testing.T) {
 		}
 		return list
 	}
-	for _, kernel := range []string{"6.18-x86", "6.1-x86"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86"} {
 		m := newMeminfo(t, kernel, size.Size{CPUs: 1, Memory: gib})
 		got, want := names(m.Append(nil, busyV2, cgroup.HugePages{})), names(host(t, kernel, "meminfo"))
 		if strings.Join(got, " ") != strings.Join(want, " ") {
@@ -206,7 +206,7 @@ func TestMeminfoBadHost(t *testing.T) {
 }
 
 func FuzzMeminfo(f *testing.F) {
-	for _, kernel := range []string{"6.18-x86", "6.1-x86"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86"} {
 		f.Add(host(f, kernel, "meminfo"), uint64(gib), uint64(mib), uint64(2*gib), uint64(gib), uint64(gib))
 	}
 	f.Add([]byte("MemTotal: 18446744073709551615 kB\nHugepagesize: 18014398509481984 kB\nCommitLimit: 18446744073709551615 kB\nDirectMap1048576G: 1 kB\n"),

@@ -125,7 +125,7 @@ func TestSwaps(t *testing.T) {
 }
 
 func TestDiskstats(t *testing.T) {
-	for _, kernel := range []string{"6.18-x86", "6.1-x86"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86"} {
 		disks := ParseDiskstats(host(t, kernel, "diskstats"))
 		d, err := NewDiskstats(disks)
 		if err != nil {

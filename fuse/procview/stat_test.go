@@ -22,7 +22,7 @@ func newStat(t testing.TB, kernel string, cpus int) *Stat {
 }
 
 func TestStatGolden(t *testing.T) {
-	for _, kernel := range []string{"6.18-x86", "6.1-x86"} {
+	for _, kernel := range []string{"6.18-x86", "6.1-x86", "5.10-x86"} {
 		t.Run(kernel, func(t *testing.T) {
 			s := newStat(t, kernel, 2)
 			c := NewCounters(0)

@@ -12,6 +12,7 @@ type clone struct {
 	device Device
 	source string
 	target string
+	sealed bool // read-only and so on already
 }
 
 // cloneAll clones the mounts of files, in the caller's mount namespace, and
@@ -39,8 +40,8 @@ func cloneMount(f File) (*clone, error) {
 		unix.Close(fd)
 		return nil, sourceError("stat", f.Source, err)
 	}
-	// Attributes of a detached mount can be set from 5.12 on. Before, it has
-	// those of the view, whose server refuses to write anyhow.
+	// Attributes of a detached mount can be set from 5.12 on. Before, they are
+	// set once it is mounted: see seal.
 	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
 	})
@@ -48,7 +49,7 @@ func cloneMount(f File) (*clone, error) {
 		unix.Close(fd)
 		return nil, sourceError("mount_setattr", f.Source, err)
 	}
-	return &clone{fd: fd, device: deviceOf(st.Dev), source: f.Source, target: f.Target}, nil
+	return &clone{fd: fd, device: deviceOf(st.Dev), source: f.Source, target: f.Target, sealed: err == nil}, nil
 }
 
 func closeClones(clones []*clone) {

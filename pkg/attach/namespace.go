@@ -100,7 +100,7 @@ func (ns *namespace) tryAttach(c *clone, parent int, name string) (step, error) 
 	fd, err := resolve(parent, name, 0, unix.RESOLVE_NO_XDEV)
 	if err == nil {
 		defer unix.Close(fd)
-		return mounted, moveMount(c, fd)
+		return mounted, ns.mount(c, fd)
 	}
 	if err != unix.EXDEV {
 		return 0, targetError(c.target, err)
@@ -121,7 +121,7 @@ func (ns *namespace) tryAttach(c *clone, parent int, name string) (step, error) 
 	}
 	err = unmount(parent, name)
 	if err == unix.EINVAL { // locked: it came with a namespace of more rights
-		return mounted, moveMount(c, fd)
+		return mounted, ns.mount(c, fd)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("unmount %s: %w", c.target, err)
@@ -129,10 +129,29 @@ func (ns *namespace) tryAttach(c *clone, parent int, name string) (step, error) 
 	return again, nil
 }
 
-func moveMount(c *clone, target int) error {
+// mount puts c over target.
+func (ns *namespace) mount(c *clone, target int) error {
 	const flags = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
 	if err := unix.MoveMount(c.fd, "", target, "", flags); err != nil {
 		return fmt.Errorf("move_mount to %s: %w", c.target, err)
+	}
+	if c.sealed {
+		return nil
+	}
+	return ns.seal(c)
+}
+
+// seal sets the attributes of a clone that is mounted by now, or takes it off.
+// It is found by its descriptor: the container may have mounted something else
+// over the target meanwhile.
+func (ns *namespace) seal(c *clone) error {
+	if err := unix.Fchdir(ns.proc); err != nil { // this thread's alone
+		return err
+	}
+	name := "thread-self/fd/" + strconv.Itoa(c.fd)
+	const flags = unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("", name, "", flags, ""); err != nil {
+		return errors.Join(fmt.Errorf("make the mount on %s read-only: %w", c.target, err), unix.Unmount(name, unix.MNT_DETACH))
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // The trees in testdata were taken from real kernels: v2 and v1 (cpu and
-// cpuacct mounted together, with systemd's symlinks) from 6.1, hybrid from
-// 6.18. See testdata/README.md.
+// cpuacct mounted together, with systemd's symlinks) from 6.1, v2-5.10 from 5.10,
+// hybrid from 6.18. See testdata/README.md.
 
 const scope = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope"
 
@@ -26,6 +26,7 @@ var fixtures = []struct {
 	paths map[string]string
 }{
 	{"v2", V2, map[string]string{"": scope}},
+	{"v2-5.10", V2, map[string]string{"": scope}},
 	{"v1", V1, everywhere(scope)},
 	{"hybrid", Hybrid, everywhere("/kubepods/pod1/c1")},
 }
@@ -66,6 +67,13 @@ func TestFixtures(t *testing.T) {
 				InactiveAnon: 21020672, Kernel: 98304, PageTables: 20480, Slab: 55592, SlabReclaimable: 50256, SlabUnreclaimable: 5336},
 			tasks: 1, threads: []int{103}, cpuset: []int{0},
 			io: []Device{{Major: 254, ReadBytes: 2621440, WriteBytes: 122880, ReadIOs: 40, WriteIOs: 30}},
+		},
+		"v2-5.10": { // which tells of memory in batches: a few pages are none
+			limits: size.Limits{CPUMilli: 500, CPUSet: 1, Memory: 128 << 20, Swap: 64 << 20, HasSwap: true, SwapAccounting: true},
+			cpu:    CPU{User: 6784352, System: 352769, Throttled: 6947517, NrPeriods: 143, NrThrottled: 141},
+			memory: Memory{Usage: 21045248, File: 20951040, Shmem: 20951040, InactiveAnon: 21086208},
+			tasks:  1, threads: []int{94}, cpuset: []int{0},
+			io: []Device{{Major: 254, ReadBytes: 2629632, WriteBytes: 122880, ReadIOs: 42, WriteIOs: 30}},
 		},
 		"v1": {
 			limits: size.Limits{CPUMilli: 500, CPUSet: 1, Memory: 128 << 20, Swap: 64 << 20, HasSwap: true, SwapAccounting: true},

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/truesize/truesize/test/reads"
 )
 
 // between is a random time between two events.
@@ -27,6 +29,26 @@ func TestServerKilled(t *testing.T) {
 	p.Figures(t, kills, n.counted())
 	if c := n.status().Counters; c["deaths"] != uint64(len(kills)) {
 		t.Errorf("%d kills, counted %v", len(kills), c)
+	}
+}
+
+// TestServerKilled without its kills: what reads cost at moments at which nothing
+// happens, to hold its figures against.
+func TestUndisturbed(t *testing.T) {
+	n := newNode(t, 20)
+	n.start()
+	r := n.startReaders(8, 100*time.Microsecond)
+	var moments []int64
+	for range scaled(10, 100) {
+		time.Sleep(time.Duration(20+rand.IntN(480)) * time.Millisecond)
+		moments = append(moments, reads.Now())
+	}
+	time.Sleep(between())
+	p := r.Stop()
+	p.Clean(t)
+	p.Figures(t, moments, n.counted())
+	if c := n.status().Counters; c["deaths"] != 0 {
+		t.Errorf("a server died: %v", c)
 	}
 }
 

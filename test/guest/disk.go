@@ -26,7 +26,7 @@ const jobFile = "job.json"
 
 // The directories of an empty root, and its small files.
 var (
-	rootDirs  = []string{"dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "var/tmp"}
+	rootDirs  = []string{"dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "var/tmp"}
 	rootFiles = map[string]string{
 		"etc/group":       "root:x:0:\nnogroup:x:65534:\n",
 		"etc/hostname":    "guest\n",

@@ -1,6 +1,6 @@
 // Package guest boots a virtual machine with a kernel of Debian's and runs one
 // command in it, for the tests that need another kernel than the node's, or one
-// with more in it: 6.1, 802.1Q, AppArmor, a cgroup v2 of its own.
+// with more in it: 5.10, 6.1, 802.1Q, AppArmor, a cgroup v2 of its own.
 //
 // The machine is qemu's, emulated (TCG): it needs no KVM and no root, and is
 // ten to twenty times slower than the node. So it shows that something is
@@ -22,6 +22,8 @@ import (
 type Machine struct {
 	// Cache is the directory of kernels and of the boot's own files.
 	Cache string
+	// Release of Debian whose newest kernel is booted; "" is the node's own.
+	Release string
 	// CPUs of the machine.
 	CPUs int
 	// Memory of the machine in MiB.
@@ -60,7 +62,7 @@ const freeSpace = 2 << 30
 // other than 0 is no error; a machine that did not get to tell one is, with the
 // end of its console.
 func (m *Machine) Run(ctx context.Context, progress func(string)) (Result, error) {
-	kernel, err := Fetch(ctx, m.Cache, progress)
+	kernel, err := Fetch(ctx, m.Cache, m.Release, progress)
 	if err != nil {
 		return Result{}, err
 	}

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// kernelPackage depends on the newest kernel of the node's release: 6.1 of
-// Debian 12. The cloud flavour is the smallest.
+// kernelPackage depends on the newest kernel of its release: 6.1 in Debian 12,
+// 5.10 in Debian 11. The cloud flavour is the smallest.
 const kernelPackage = "linux-image-cloud-amd64"
 
 // A Kernel is an unpacked kernel package.
@@ -24,10 +22,13 @@ type Kernel struct {
 	Modules string // directory of the modules
 }
 
-// Fetch returns the kernel, which it downloads and unpacks below dir unless it
-// is there. It needs apt-get and dpkg-deb, and no root if apt's lists are
-// fresh.
-func Fetch(ctx context.Context, dir string, progress func(string)) (Kernel, error) {
+// Fetch returns the newest kernel of a release of Debian, of the node's own
+// where it is "", which it downloads and unpacks below dir unless it is there.
+// It needs apt-get and dpkg-deb, and no root if apt's lists are fresh or those
+// of another release.
+func Fetch(ctx context.Context, dir, release string, progress func(string)) (Kernel, error) {
+	// A directory for each other release: one's kernels are not another's.
+	dir = filepath.Join(dir, release)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Kernel{}, fmt.Errorf("create the kernels' cache: %w", err)
 	}
@@ -36,13 +37,17 @@ func Fetch(ctx context.Context, dir string, progress func(string)) (Kernel, erro
 		return Kernel{}, err
 	}
 	defer unlock()
-	name, err := newest(ctx)
+	a, err := openArchive(ctx, dir, release)
+	if err != nil {
+		return Kernel{}, err
+	}
+	name, err := a.newest(ctx)
 	if err != nil {
 		progress("updating the package lists")
-		// A source of the node that does not answer is not ours to mend.
-		_, _ = command(ctx, dir, "apt-get", "update", "-qq")
-		if name, err = newest(ctx); err != nil {
-			return Kernel{}, err
+		// One source that does not answer may not be the one that is needed.
+		updated := a.update(ctx)
+		if name, err = a.newest(ctx); err != nil {
+			return Kernel{}, errors.Join(err, updated)
 		}
 	}
 	k := unpacked(dir, name)
@@ -50,7 +55,7 @@ func Fetch(ctx context.Context, dir string, progress func(string)) (Kernel, erro
 		return k, nil
 	}
 	progress("fetching " + name)
-	if err := download(ctx, dir, name); err != nil {
+	if err := a.download(ctx, name); err != nil {
 		return Kernel{}, fmt.Errorf("fetch kernel: %w", err)
 	}
 	return k, prune(dir, name)
@@ -65,52 +70,6 @@ func unpacked(dir, name string) Kernel {
 		Image:   filepath.Join(root, "boot", "vmlinuz-"+release),
 		Modules: filepath.Join(root, "lib", "modules", release),
 	}
-}
-
-var dependsLine = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[a-z0-9.+-]+)$`)
-
-// newest returns the name of the package with the kernel.
-func newest(ctx context.Context) (string, error) {
-	out, err := command(ctx, "", "apt-cache", "depends", kernelPackage)
-	if err != nil {
-		return "", fmt.Errorf("look for a kernel: %w", err)
-	}
-	m := dependsLine.FindStringSubmatch(out)
-	if m == nil {
-		return "", fmt.Errorf("look for a kernel: the package lists have no %s; run apt-get update", kernelPackage)
-	}
-	return m[1], nil
-}
-
-// download puts the unpacked package at dir/name, all at once.
-func download(ctx context.Context, dir, name string) error {
-	work, err := os.MkdirTemp(dir, ".fetching-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
-	// As root, apt would fetch as a user that may not write here.
-	get := []string{"apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name}
-	if _, err := command(ctx, work, get...); err != nil {
-		// The lists may name a version that the mirror no longer has.
-		_, _ = command(ctx, work, "apt-get", "update", "-qq")
-		if _, err := command(ctx, work, get...); err != nil {
-			return err
-		}
-	}
-	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("apt-get download %s left %d packages: %w", name, len(debs), err)
-	}
-	root := filepath.Join(work, "root")
-	if _, err := command(ctx, work, "dpkg-deb", "--extract", debs[0], root); err != nil {
-		return err
-	}
-	// Without the image it is what an earlier version of this program left.
-	if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return os.Rename(root, filepath.Join(dir, name))
 }
 
 // prune removes the kernels before this one.
@@ -134,18 +93,4 @@ func lock(path string) (unlock func(), err error) {
 		return nil, errors.Join(fmt.Errorf("lock the kernels' cache %s: %w", path, err), f.Close())
 	}
 	return func() { f.Close() }, nil
-}
-
-// command runs a command in dir and returns its standard output.
-func command(ctx context.Context, dir string, argv ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), err
 }

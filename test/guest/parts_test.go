@@ -84,6 +84,20 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
+// TestNoKernel: a release that the node's mirrors do not serve is an error that
+// says what to do.
+func TestNoKernel(t *testing.T) {
+	_, err := Fetch(t.Context(), t.TempDir(), "no-such-release", progress(t))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"apt/sources.list do not serve Debian's no-such-release", "add a source to the node's apt"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: want it to say %q", err, want)
+		}
+	}
+}
+
 // TestArchive: entries begin at multiples of four bytes, and the trailer ends
 // them.
 func TestArchive(t *testing.T) {

@@ -19,10 +19,11 @@ func defaultSources(release string) []string {
 	}
 }
 
-// debianSources returns a sources.list of the node's own mirrors of a release
-// in Debian's archive. Other sources the node may have are left out: the image
-// is Debian alone.
-func debianSources(ctx context.Context, release string) (string, error) {
+// Sources returns a sources.list of the node's own mirrors of a release in
+// Debian's archive, bullseye or a later one; what they serve is checked with
+// Debian's own keys. Other sources the node may have are left out: what is made
+// of it is Debian alone.
+func Sources(ctx context.Context, release string) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(RELEASE)", "Created-By: Packages").Output()
 	if err != nil {

@@ -115,7 +115,7 @@ func workDir(dst string) string {
 
 // debootstrap runs mmdebstrap and copies what it makes to tw.
 func debootstrap(ctx context.Context, r recipe, work string, tw *tar.Writer, progress func(string)) error {
-	sources, err := debianSources(ctx, r.Suite)
+	sources, err := Sources(ctx, r.Suite)
 	if err != nil {
 		return err
 	}

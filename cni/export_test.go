@@ -1,0 +1,4 @@
+package cni
+
+// InterimName is for the tests outside the package.
+var InterimName = interimName
