@@ -108,16 +108,28 @@ func (m *Manager) Synchronize(specs []Spec) error {
 		live[s.ID] = true
 		errs = append(errs, m.Refresh(s))
 	}
-	entries, err := m.cfg.Registry.List()
+	ids, err := m.cfg.Registry.IDs()
 	if err != nil {
-		m.fail("registry", "entries are not usable", err)
+		m.fail("registry", "cannot list the registry", err)
 	}
-	for _, c := range entries {
-		if c.Via == m.cfg.Via && !live[c.ID] {
-			errs = append(errs, m.Remove(c.ID))
+	for _, id := range ids {
+		if !live[id] && m.ours(id) {
+			errs = append(errs, m.Remove(id))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ours reports whether a container's entry is this manager's to remove, or what
+// is left of one: an agent that was killed may have had no time to write it, or
+// to remove all of it.
+func (m *Manager) ours(id string) bool {
+	c, err := m.cfg.Registry.Get(id)
+	if err != nil && !errors.Is(err, registry.ErrNotFound) {
+		m.fail("registry", "an entry is not usable", err, "container", id)
+		return false
+	}
+	return err != nil || c.Via == m.cfg.Via
 }
 
 // Reconcile reads the limits of every registered container again: they also

@@ -149,6 +149,13 @@ func TestSynchronize(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.dir.Path(), "corrupt", "container.json"), []byte("?"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// What an agent that was killed has left.
+	if err := os.Mkdir(filepath.Join(b.dir.Path(), "unfinished"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir.Path(), "unfinished", ".container.json.1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	running := testSpec(idA)
 	running.PID = 42
 	if err := b.Synchronize([]Spec{running, testSpec(idB), testSpec("../bad")}); !errors.Is(err, registry.ErrBadID) {

@@ -53,7 +53,7 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 	// The view shows the containers that are not skipped.
 	before := c.Skipped
 	if c.Skipped = ""; before != "" {
-		if err := n.Registry.Put(c); err != nil {
+		if err := n.Registry.Update(c); err != nil {
 			return nil, err
 		}
 	}
@@ -66,7 +66,7 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 			c.Mounts = appendNew(c.Mounts, r.Target)
 		}
 	}
-	return results, errors.Join(err, n.Registry.Put(c))
+	return results, errors.Join(err, n.Registry.Update(c))
 }
 
 func mounted(results []attach.Result) bool {
@@ -124,7 +124,7 @@ func (n *Node) Detach(ctx context.Context, id string) ([]attach.Result, error) {
 	if c.Skipped == "" && len(c.Mounts) == 0 && c.Shim == "" {
 		c.Skipped = string(inject.SkipDetached)
 	}
-	return results, n.Registry.Put(c)
+	return results, n.Registry.Update(c)
 }
 
 // DetachAll takes the view off every mount namespace of the node, whether the
