@@ -80,8 +80,8 @@ guest: ready
 	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
 
-# The fault matrix with the counts of docs/reliability.md, which takes about
-# half an hour. The lines with FIGURES are the table's.
+# The fault matrix with the counts of docs/reliability.md, which takes a bit
+# more than an hour. The lines with FIGURES are the table's.
 soak: ready
 	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 3h -v -run '$(TESTS)' ./test/fault ./test/host
 

@@ -29,11 +29,12 @@ func TestChurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := status(t)
-	third := scaled(20, 10_000/3)
-	c := churn{every: scaled(20, 500), perPod: scaled(4, 12)}
-	c.run(t, third) // what is made once has been made
+	count := scaled(60, 10_000)
+	var c churn
+	c.every, c.perPod = max(count/20, 20), min(max(count/15, 1), 12)
+	c.run(t, count/3) // what is made once has been made
 	first, left := settled(t, pid), state(t)
-	c.run(t, scaled(60, 10_000)-third)
+	c.run(t, count-count/3)
 	last := settled(t, pid)
 	t.Logf("FIGURES %s: %v; after a third %v; at the end %v", t.Name(), &c, first, last)
 	for _, d := range last.grown(first) {

@@ -24,8 +24,9 @@ func TestChurnAcrossRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(node.KillAgent)
+	kills := scaled(4, 100)
 	var c churn
-	c.every, c.perPod = scaled(20, 500), 6
+	c.every, c.perPod = max(5*kills, 20), 6
 	c.run(t, 8) // what is made once has been made
 	noContainers(t)
 	first, left := viewUsage(t), truesizeState(t)
@@ -40,7 +41,6 @@ func TestChurnAcrossRestarts(t *testing.T) {
 			}
 		})
 	}
-	kills := scaled(4, 100)
 	for i := range kills {
 		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
 		kill, start := node.KillAgent, node.StartAgent
