@@ -80,3 +80,16 @@ func TestPodsMissedRemoval(t *testing.T) {
 		t.Errorf("remembered: %v, %v; want the one that is left", p.byID, p.known)
 	}
 }
+
+// Without log forwarding nobody asks for metadata, and none is kept.
+func TestPodsOnlyForLogs(t *testing.T) {
+	a := &agent{manager: new(lifecycle.Manager)}
+	a.pods = newPods(a.manager)
+	if m := a.followed(); m != nri.Manager(a.manager) {
+		t.Errorf("without logs: %T", m)
+	}
+	a.logs = new(logs.Component)
+	if m := a.followed(); m != nri.Manager(a.pods) {
+		t.Errorf("with logs: %T", m)
+	}
+}
