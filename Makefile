@@ -80,11 +80,11 @@ guest: ready
 	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
 
-# The fault matrix with the counts of docs/reliability.md, which takes about
-# three quarters of an hour. The lines with FIGURES are the table's.
+# The fault matrix with the counts of docs/reliability.md, which takes more than
+# an hour and a half. The lines with FIGURES are the table's.
 soak: ready
 	@test/deps.sh test/guest/packages.txt
-	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 3h -v -run '$(TESTS)' ./test/fault ./test/host ./test/guest
+	TRUESIZE_SOAK=1 go test -count=1 -p 1 -timeout 4h -v -run '$(TESTS)' ./test/fault ./test/host ./test/guest
 
 # Each benchmark that has a section in docs/benchmarks.md writes it at once.
 SECTION := go run ./test/bench/section docs/benchmarks.md

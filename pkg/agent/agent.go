@@ -201,7 +201,7 @@ func (a *agent) run(ctx context.Context) error {
 	group.Go(func() error {
 		return nri.New(nri.Config{
 			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,
-			Manager: a.pods, Observer: a.health, Sandboxes: &a.sandboxes, Log: a.log,
+			Manager: a.followed(), Observer: a.health, Sandboxes: &a.sandboxes, Log: a.log,
 		}).Run(ctx)
 	})
 	if a.logs != nil {
@@ -211,6 +211,15 @@ func (a *agent) run(ctx context.Context) error {
 		group.Go(func() error { return a.network.Run(ctx) })
 	}
 	return group.Wait()
+}
+
+// followed is what follows the containers. Their metadata is remembered where
+// records of their logs are to have it.
+func (a *agent) followed() nri.Manager {
+	if a.logs == nil {
+		return a.manager
+	}
+	return a.pods
 }
 
 func (a *agent) supervisor() *viewd.Supervisor {

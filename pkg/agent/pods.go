@@ -62,14 +62,31 @@ func (p *pods) Refresh(s lifecycle.Spec) error {
 }
 
 func (p *pods) Synchronize(specs []lifecycle.Spec) error {
+	live := make(map[string]bool, len(specs))
 	for _, s := range specs {
+		live[s.ID] = true
 		p.note(s)
 	}
+	p.mu.Lock()
+	for id := range p.byID {
+		if !live[id] { // removed while the runtime could not tell
+			p.remove(id)
+		}
+	}
+	p.mu.Unlock()
 	return p.Manager.Synchronize(specs)
 }
 
 func (p *pods) Remove(id string) error {
 	p.mu.Lock()
+	p.remove(id)
+	p.mu.Unlock()
+	return p.Manager.Remove(id)
+}
+
+// remove notes that a container has gone, and drops those that went long ago.
+// mu is held.
+func (p *pods) remove(id string) {
 	if key, ok := p.byID[id]; ok {
 		delete(p.byID, id)
 		// A restarted container has taken the key over.
@@ -79,8 +96,6 @@ func (p *pods) Remove(id string) error {
 		}
 	}
 	p.forget(time.Now())
-	p.mu.Unlock()
-	return p.Manager.Remove(id)
 }
 
 // note remembers a container.

@@ -59,3 +59,37 @@ func TestPods(t *testing.T) {
 		t.Errorf("removals passed on: %v, want both", m.removed)
 	}
 }
+
+// What was removed while the runtime was away is not told; the list that comes
+// with the next registration does not have it.
+func TestPodsMissedRemoval(t *testing.T) {
+	p := newPods(new(silentManager))
+	spec := func(id, uid string) lifecycle.Spec {
+		return lifecycle.Spec{Container: inject.Container{ID: id, Name: "main", Pod: "web", PodUID: uid}}
+	}
+	for _, s := range []lifecycle.Spec{spec("one", "u1"), spec("two", "u2")} {
+		if _, err := p.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Synchronize([]lifecycle.Spec{spec("two", "u2")}); err != nil {
+		t.Fatal(err)
+	}
+	p.forget(time.Now().Add(keepGone + time.Second))
+	if len(p.known) != 1 || len(p.byID) != 1 || p.byID["two"].uid != "u2" {
+		t.Errorf("remembered: %v, %v; want the one that is left", p.byID, p.known)
+	}
+}
+
+// Without log forwarding nobody asks for metadata, and none is kept.
+func TestPodsOnlyForLogs(t *testing.T) {
+	a := &agent{manager: new(lifecycle.Manager)}
+	a.pods = newPods(a.manager)
+	if m := a.followed(); m != nri.Manager(a.manager) {
+		t.Errorf("without logs: %T", m)
+	}
+	a.logs = new(logs.Component)
+	if m := a.followed(); m != nri.Manager(a.pods) {
+		t.Errorf("with logs: %T", m)
+	}
+}

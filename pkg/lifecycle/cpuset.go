@@ -46,8 +46,7 @@ func (m *Manager) Rebalance() []CPUSet {
 
 // Applied notes that the runtime has given a container a set.
 func (m *Manager) Applied(s CPUSet) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.hold(s.ID)()
 	c, err := m.cfg.Registry.Get(s.ID)
 	if err != nil || c.CPUSet == "" {
 		return // gone meanwhile

@@ -235,8 +235,7 @@ func (m *Manager) plan(s Spec, c *registry.Container, st inject.State) inject.Ad
 // Abandon notes that a container was created without its adjustment, because
 // Create took too long.
 func (m *Manager) Abandon(id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.hold(id)()
 	c, err := m.cfg.Registry.Get(id)
 	if err != nil {
 		return // it was never registered
@@ -244,6 +243,17 @@ func (m *Manager) Abandon(id string) {
 	c.Skipped = string(inject.SkipFailed)
 	c.Mounts, c.Shim, c.Env, c.CPUSet = nil, "", nil, ""
 	_ = m.put(c)
+}
+
+// hold keeps others from changing a container's entry until release is called:
+// this manager's other calls, and the processes that attach and detach views.
+func (m *Manager) hold(id string) (release func()) {
+	m.mu.Lock()
+	unlock := m.cfg.Registry.Lock(id)
+	return func() {
+		unlock()
+		m.mu.Unlock()
+	}
 }
 
 // Remove forgets a container.

@@ -18,8 +18,7 @@ func (m *Manager) Refresh(s Spec) error {
 		m.fail("validate", "refused a container", err)
 		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.hold(s.ID)()
 	old, c := m.entry(s)
 	if s.CPUShares != 0 {
 		c.Input.CPUShares = s.CPUShares
@@ -110,18 +109,52 @@ func (m *Manager) Synchronize(specs []Spec) error {
 	live := make(map[string]bool, len(specs))
 	for _, s := range specs {
 		live[s.ID] = true
+		m.forgetUnanswered(s)
 		errs = append(errs, m.Refresh(s))
 	}
-	entries, err := m.cfg.Registry.List()
+	ids, err := m.cfg.Registry.IDs()
 	if err != nil {
-		m.fail("registry", "entries are not usable", err)
+		m.fail("registry", "cannot list the registry", err)
 	}
-	for _, c := range entries {
-		if c.Via == m.cfg.Via && !live[c.ID] {
-			errs = append(errs, m.Remove(c.ID))
+	for _, id := range ids {
+		if !live[id] && m.ours(id) {
+			errs = append(errs, m.Remove(id))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// forgetUnanswered removes the entry of a container whose creation was told and
+// whose adjustment the runtime never got, because the agent or the connection
+// was gone by then: the runtime has created it without. Its mounts tell, unless
+// the runtime tells none. One that is known to run may have got its view since.
+func (m *Manager) forgetUnanswered(s Spec) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.cfg.Registry.Get(s.ID)
+	if err != nil || c.PID != 0 || len(c.Mounts) == 0 && c.Shim == "" || len(s.Mounts) == 0 {
+		return
+	}
+	if views, shim := inject.Recognize(s.Container, m.cfg.Inject); len(views) > 0 || shim != "" {
+		return
+	}
+	m.cfg.Log.Warn("a container was created without its injection, which the runtime was not told in time",
+		"container", c.ID, "pod", c.Pod, "namespace", c.Namespace)
+	if err := m.cfg.Registry.Remove(s.ID); err != nil {
+		m.fail("remove", "cannot forget a container", err, "container", s.ID)
+	}
+}
+
+// ours reports whether a container's entry is this manager's to remove, or what
+// is left of one: an agent that was killed may have had no time to write it, or
+// to remove all of it.
+func (m *Manager) ours(id string) bool {
+	c, err := m.cfg.Registry.Get(id)
+	if err != nil && !errors.Is(err, registry.ErrNotFound) {
+		m.fail("registry", "an entry is not usable", err, "container", id)
+		return false
+	}
+	return err != nil || c.Via == m.cfg.Via
 }
 
 // Reconcile reads the limits of every registered container again: they also
@@ -142,8 +175,7 @@ func (m *Manager) Reconcile(ctx context.Context) {
 
 // reconcile reads one container's limits again.
 func (m *Manager) reconcile(id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.hold(id)()
 	old, err := m.cfg.Registry.Get(id)
 	if errors.Is(err, registry.ErrNotFound) {
 		return // removed, or not yet written

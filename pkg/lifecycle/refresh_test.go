@@ -150,6 +150,13 @@ func TestSynchronize(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.dir.Path(), "corrupt", "container.json"), []byte("?"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// What an agent that was killed has left.
+	if err := os.Mkdir(filepath.Join(b.dir.Path(), "unfinished"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir.Path(), "unfinished", ".container.json.1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	running := testSpec(idA)
 	running.PID = 42
 	if err := b.Synchronize([]Spec{running, testSpec(idB), testSpec("../bad")}); !errors.Is(err, registry.ErrBadID) {
@@ -161,6 +168,49 @@ func TestSynchronize(t *testing.T) {
 	}
 	if c := b.get(t, idA); len(c.Mounts) == 0 || c.Skipped != "" {
 		t.Errorf("what was injected got lost: %+v", c)
+	}
+}
+
+// An agent that is killed after it has registered a container and before its
+// answer leaves an entry that says what was never done.
+func TestSynchronizeUnanswered(t *testing.T) {
+	proc := inject.Mount{Source: "proc", Destination: "/proc", Type: "proc"}
+	for _, tt := range []struct {
+		name   string
+		mounts func(adj inject.Adjustment, b *bench) []inject.Mount
+		want   string // why it was left alone
+	}{
+		{"without the injection", func(inject.Adjustment, *bench) []inject.Mount { return []inject.Mount{proc} }, string(inject.SkipEarlier)},
+		{"with it", func(adj inject.Adjustment, _ *bench) []inject.Mount { return append(adj.Mounts, proc) }, ""},
+		{"mounts not told", func(inject.Adjustment, *bench) []inject.Mount { return nil }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			s := testSpec(idA)
+			adj, err := b.Create(t.Context(), s)
+			if err != nil || len(adj.Mounts) == 0 {
+				t.Fatalf("%+v, %v", adj, err)
+			}
+			s.PID, s.Mounts = 42, tt.mounts(adj, b)
+			if err := b.Synchronize([]Spec{s}); err != nil {
+				t.Fatal(err)
+			}
+			c := b.get(t, idA)
+			if c.Skipped != tt.want || (len(c.Mounts) == 0) != (tt.want != "") || c.PID != 42 {
+				t.Errorf("its entry: %+v", c)
+			}
+			// Attached since: its mounts are not in its spec, and stay.
+			c.Skipped, c.Mounts = "", []string{"/proc/meminfo"}
+			if err := b.dir.Put(c); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Synchronize([]Spec{s}); err != nil {
+				t.Fatal(err)
+			}
+			if c := b.get(t, idA); c.Skipped != "" || len(c.Mounts) != 1 {
+				t.Errorf("after it was attached: %+v", c)
+			}
+		})
 	}
 }
 

@@ -91,11 +91,33 @@ func (d *Dir) Put(c *Container) error {
 	return err
 }
 
+// Update is [Dir.Put] for a container that is registered. One that is removed
+// before or meanwhile is not registered again: nobody would ever remove it. The
+// error wraps [ErrNotFound] then.
+func (d *Dir) Update(c *Container) error {
+	dir, err := d.ContainerDir(c.ID)
+	if err != nil {
+		return err
+	}
+	data, err := encode(c)
+	if err != nil {
+		return err
+	}
+	if _, err = os.Lstat(filepath.Join(dir, entryFile)); err == nil {
+		err = writeFile(dir, entryFile, data)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %s", ErrNotFound, c.ID)
+	}
+	return err
+}
+
+// encode returns the entry's file. It sets c.Version.
 func encode(c *Container) ([]byte, error) {
 	c.Version = SchemaVersion
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("encode entry of %.64q: %w", c.ID, err)
+		return nil, fmt.Errorf("encode entry of %s: %w", c.ID, err)
 	}
 	return append(data, '\n'), nil
 }
@@ -195,7 +217,14 @@ func (d *Dir) Remove(id string) error {
 	if err := os.Remove(filepath.Join(dir, entryFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove entry: %w", err)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	// What another process writes meanwhile, as the view's server a container's
+	// counters, goes too: it cannot come back once the directory is gone.
+	for range 100 {
+		if err = os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("remove entry: %w", err)
 	}
 	return nil

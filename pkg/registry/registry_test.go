@@ -231,6 +231,77 @@ func TestNoTornEntry(t *testing.T) {
 	}
 }
 
+func TestUpdate(t *testing.T) {
+	d := open(t)
+	if err := d.Update(entry("a", 1)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of one that was never there: %v", err)
+	}
+	put(t, d, entry("a", 1))
+	if err := d.Update(entry("a", 2)); err != nil {
+		t.Error(err)
+	}
+	if c, err := d.Get("a"); err != nil || c.Decision.Size.CPUs != 2 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if err := d.Remove("a"); err != nil {
+		t.Error(err)
+	}
+	if err := d.Update(entry("a", 3)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of one that was removed: %v", err)
+	}
+	if err := d.Update(entry("../a", 1)); !errors.Is(err, ErrBadID) {
+		t.Errorf("got %v", err)
+	}
+	if ids, err := d.IDs(); err != nil || len(ids) > 0 {
+		t.Errorf("left: %v, %v", ids, err)
+	}
+}
+
+// A container is gone after its removal, whatever others write meanwhile: its
+// entry, or a file of theirs beside it.
+func TestRemoveWhileOthersWrite(t *testing.T) {
+	d := open(t)
+	dir, err := d.ContainerDir("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		wg   sync.WaitGroup
+		stop = make(chan struct{})
+	)
+	writer := func(write func(i int)) {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					write(i)
+				}
+			}
+		})
+	}
+	writer(func(i int) {
+		if err := d.Update(entry("a", 1+i%8)); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+	})
+	writer(func(i int) {
+		_ = os.WriteFile(filepath.Join(dir, fmt.Sprint("counters", i)), nil, 0o644) // there may be no directory
+	})
+	for range 40 {
+		put(t, d, entry("a", 1))
+		if err := d.Remove("a"); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("the directory after the removal: %v", err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
 // What a writer left that was killed before the rename is not an entry.
 func TestUnfinishedWrite(t *testing.T) {
 	d := open(t)

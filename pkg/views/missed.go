@@ -43,6 +43,8 @@ func (f *Follower) Round(ctx context.Context) {
 		}
 		results, err := f.Node.Attach(ctx, c.ID)
 		switch {
+		case errors.Is(err, registry.ErrNotFound):
+			f.Log.Debug("a container ended before it got its view", "container", c.ID, "error", err)
 		case errors.Is(err, attach.ErrViewDead):
 			delete(tried, p) // not the container's fault
 			fallthrough

@@ -52,21 +52,34 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 	}
 	// The view shows the containers that are not skipped.
 	before := c.Skipped
-	if c.Skipped = ""; before != "" {
-		if err := n.Registry.Put(c); err != nil {
+	if before != "" {
+		if err := n.edit(id, func(c *registry.Container) { c.Skipped = "" }); err != nil {
 			return nil, err
 		}
 	}
 	results, err := n.attacher.Attach(ctx, process(c), n.files(c))
-	if err != nil || !mounted(results) {
-		c.Skipped = before
-	}
-	for _, r := range results {
-		if r.Outcome != attach.Refused {
-			c.Mounts = appendNew(c.Mounts, r.Target)
+	return results, errors.Join(err, n.edit(id, func(c *registry.Container) {
+		if c.Skipped == "" && (err != nil || !mounted(results)) {
+			c.Skipped = before
 		}
+		for _, r := range results {
+			if r.Outcome != attach.Refused {
+				c.Mounts = appendNew(c.Mounts, r.Target)
+			}
+		}
+	}))
+}
+
+// edit changes what the registry says of a container by then: the agent may
+// change it at any time.
+func (n *Node) edit(id string, change func(*registry.Container)) error {
+	defer n.Registry.Lock(id)()
+	c, err := n.Registry.Get(id)
+	if err != nil {
+		return err
 	}
-	return results, errors.Join(err, n.Registry.Put(c))
+	change(c)
+	return n.Registry.Update(c)
 }
 
 func mounted(results []attach.Result) bool {
@@ -115,16 +128,17 @@ func (n *Node) Detach(ctx context.Context, id string) ([]attach.Result, error) {
 	if err != nil && !errors.Is(err, attach.ErrGone) {
 		return nil, err
 	}
-	c.Mounts = nil
-	for _, r := range results {
-		if r.Outcome == attach.Refused {
-			c.Mounts = appendNew(c.Mounts, r.Target)
+	return results, n.edit(id, func(c *registry.Container) {
+		c.Mounts = nil
+		for _, r := range results {
+			if r.Outcome == attach.Refused {
+				c.Mounts = appendNew(c.Mounts, r.Target)
+			}
 		}
-	}
-	if c.Skipped == "" && len(c.Mounts) == 0 && c.Shim == "" {
-		c.Skipped = string(inject.SkipDetached)
-	}
-	return results, n.Registry.Put(c)
+		if c.Skipped == "" && len(c.Mounts) == 0 && c.Shim == "" {
+			c.Skipped = string(inject.SkipDetached)
+		}
+	})
 }
 
 // DetachAll takes the view off every mount namespace of the node, whether the

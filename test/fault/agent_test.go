@@ -2,8 +2,10 @@ package fault
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +118,58 @@ func TestAgentAttachesMissed(t *testing.T) {
 	if attached != 1 || failed != 1 {
 		t.Errorf("%d attached, %d failed; want 1 and 1", attached, failed)
 	}
+}
+
+// A view is taken off and attached again and again while the agent changes the
+// container's size: neither undoes what the other has noted.
+func TestAttachBesideAgent(t *testing.T) {
+	n := newNode(t, 1)
+	n.start()
+	c := n.containers[0]
+	in := n.run(c)
+	n.entry(c.id, func(e *registry.Container) { e.StartTicks = startOf(t, e.PID) })
+	v := views.New(n.dir, "/proc", n.reg)
+	stop, done := make(chan struct{}), make(chan uint64)
+	go func() { // as [lifecycle.Manager] does
+		changes := uint64(0)
+		for {
+			select {
+			case <-stop:
+				done <- changes
+				return
+			default:
+			}
+			unlock := n.reg.Lock(c.id)
+			if e, err := n.reg.Get(c.id); err == nil {
+				e.Decision.Size.Memory += 1 << 20
+				if n.reg.Update(e) == nil {
+					changes++
+				}
+			}
+			unlock()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	for range 10 {
+		if _, err := v.Detach(t.Context(), c.id); err != nil {
+			t.Error(err)
+		}
+		if _, err := v.Attach(t.Context(), c.id); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	changes := <-done
+	e, err := n.reg.Get(c.id)
+	if err != nil || e.Skipped != "" || len(e.Mounts) == 0 {
+		t.Errorf("after it was attached: %+v, %v", e, err)
+	}
+	c.size.Memory += changes << 20
+	if e.Decision.Size.Memory != c.size.Memory {
+		t.Errorf("%d bytes after %d changes, want %d", e.Decision.Size.Memory, changes, c.size.Memory)
+	}
+	n.await("the last size", func() bool {
+		out, err := n.inside(in, "cat", "/proc/meminfo")
+		return err == nil && strings.Contains(out, fmt.Sprintf(" %d kB", c.size.Memory>>10))
+	})
 }

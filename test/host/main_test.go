@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -83,8 +84,12 @@ func testInside(m *testing.M) (status int, err error) {
 	}
 }
 
-// scaled returns one of two counts: that of make test, or that of make soak.
+// scaled returns one of two counts: that of make test, or that of make soak; or
+// what TRUESIZE_EVENTS says.
 func scaled(short, long int) int {
+	if n, err := strconv.Atoi(os.Getenv("TRUESIZE_EVENTS")); err == nil {
+		return n
+	}
 	if os.Getenv("TRUESIZE_SOAK") != "" {
 		return long
 	}

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,20 +78,9 @@ func startAgentPod(t *testing.T, bin string) *stack.Container {
 // awaitAgent waits until the agent says that it is ready.
 func awaitAgent(t *testing.T) {
 	t.Helper()
-	client := http.Client{
-		Timeout: 5 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(node.RunDir(), "agent.sock"))
-		}},
-	}
 	await(t, "ready agent", func() bool {
-		resp, err := client.Get("http://agent/readyz")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		_, _ = io.Copy(io.Discard, resp.Body)
-		return resp.StatusCode == http.StatusOK
+		_, ok := agentGet("/readyz")
+		return ok
 	})
 }
 

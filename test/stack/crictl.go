@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,57 +37,9 @@ type Mount struct {
 	Shared bool
 }
 
-// A Container is a container of the stack, in a pod of its own.
-type Container struct {
-	ID, PodID string
-	stack     *Stack
-}
-
 // Crictl runs crictl on the stack's containerd and returns its output.
 func (s *Stack) Crictl(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, s.Program("crictl"), append([]string{"--config", s.CrictlConfig()}, args...)...)
-}
-
-// Run makes the pod, its container, and starts it.
-func (s *Stack) Run(ctx context.Context, spec Spec) (*Container, error) {
-	c, err := s.Create(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := s.Crictl(ctx, "start", c.ID); err != nil {
-		return nil, errors.Join(fmt.Errorf("start container: %w", err), c.Remove(ctx))
-	}
-	return c, nil
-}
-
-// Create makes the pod and its container, which it does not start.
-func (s *Stack) Create(ctx context.Context, spec Spec) (*Container, error) {
-	n := s.pods.Add(1)
-	if spec.Name == "" {
-		spec.Name = fmt.Sprintf("pod-%d", n)
-	}
-	dir := s.path("pods", fmt.Sprintf("%d-%s", n, spec.Name))
-	podFile, ctrFile := filepath.Join(dir, "pod.json"), filepath.Join(dir, "container.json")
-	err := errors.Join(
-		os.MkdirAll(dir, 0o755),
-		os.MkdirAll(filepath.Join(s.podLogs(spec, dir), or(spec.Container, "main")), 0o755),
-		writeJSON(podFile, s.podConfig(spec, dir)),
-		writeJSON(ctrFile, containerConfig(spec)),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("write pod %s: %w", spec.Name, err)
-	}
-	pod, err := s.Crictl(ctx, "runp", podFile)
-	if err != nil {
-		return nil, fmt.Errorf("run pod %s: %w", spec.Name, err)
-	}
-	c := &Container{PodID: strings.TrimSpace(pod), stack: s}
-	id, err := s.Crictl(ctx, "create", c.PodID, ctrFile, podFile)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("create container of %s: %w", spec.Name, err), c.Remove(ctx))
-	}
-	c.ID = strings.TrimSpace(id)
-	return c, nil
 }
 
 // Exec runs a command in the container and returns its standard output less
@@ -128,22 +79,6 @@ func (c *Container) PID(ctx context.Context) (int, error) {
 // without what is mounted on it in the container.
 func (c *Container) RootFS() string {
 	return c.stack.path("state", "io.containerd.runtime.v2.task", "k8s.io", c.ID, "rootfs")
-}
-
-// Remove takes the pod with its container away, the container first, as the
-// kubelet does: containerd 2.4 may stand still for ever when it is to remove
-// both at once while an NRI plugin registers.
-func (c *Container) Remove(ctx context.Context) error {
-	if c.ID != "" {
-		if _, err := c.stack.Crictl(ctx, "rm", "--force", c.ID); err != nil && !strings.Contains(err.Error(), "not found") {
-			return fmt.Errorf("remove container: %w", err)
-		}
-	}
-	_, err := c.stack.Crictl(ctx, "rmp", "--force", c.PodID)
-	if err != nil {
-		return fmt.Errorf("remove pod: %w", err)
-	}
-	return nil
 }
 
 // removePods removes every pod of the stack, if containerd answers.
@@ -193,10 +128,16 @@ func (s *Stack) podConfig(spec Spec, dir string) object {
 		"labels":        spec.Labels,
 		"annotations":   spec.Annotations,
 		"linux": object{
-			"cgroup_parent":    filepath.Join(cgroupOf(s.ID), filepath.Base(dir)),
+			"cgroup_parent":    s.podCgroup(dir),
 			"security_context": securityContext(spec),
 		},
 	}
+}
+
+// podCgroup returns the cgroup, in every hierarchy, of the pod whose files are
+// in dir.
+func (s *Stack) podCgroup(dir string) string {
+	return filepath.Join(cgroupOf(s.ID), filepath.Base(dir))
 }
 
 // podUID returns the uid of the pod whose files are in dir.
