@@ -68,7 +68,7 @@ func outside() (status int, err error) {
 		return 1, err
 	}
 	cmd.Args[len(cmd.Args)-len(os.Args)] = exe
-	cmd.Env = append(os.Environ(), roleVar+"="+testRole, dirVar+"="+dir)
+	cmd.Env = append(os.Environ(), roleVar+"="+testRole, dirVar+"="+dir, cgroupVar+"="+cgroup)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Run()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
