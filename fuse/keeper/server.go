@@ -27,6 +27,9 @@ type Link struct {
 	keeper *os.File
 	stderr io.Writer
 	log    *slog.Logger
+	// adoptions is how many keepers servers had started when this one began:
+	// with one more its own keeper has been replaced.
+	adoptions uint64
 }
 
 // Inherit returns what the keeper that started this process gave it. adopt is
@@ -36,7 +39,10 @@ func Inherit(adopt []string, stderr io.Writer, log *slog.Logger) (*Link, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Link{Holdings: h, adopt: adopt, keeper: os.NewFile(uintptr(behindAll(fdLink)), "link"), stderr: stderr, log: log}, nil
+	return &Link{
+		Holdings: h, adopt: adopt, keeper: os.NewFile(uintptr(behindAll(fdLink)), "link"), stderr: stderr, log: log,
+		adoptions: h.Memory.Counted(kept.Adoptions),
+	}, nil
 }
 
 // Ready tells the keeper that this server can serve, and waits to be told to.
@@ -66,20 +72,43 @@ func linkEnded(n int, err error) bool {
 	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || err == nil && n == 0
 }
 
+const (
+	// silence is how long nothing beats before a waiting server believes that
+	// none serves.
+	silence = 3 * beatEvery
+	// successorLast is how long the keeper that a server started before it died
+	// may need to bring up another one.
+	successorLast = 1500 * time.Millisecond
+)
+
 // orphaned is called when the keeper has died before it told this server to
 // serve. Where another serves, that one sees to a keeper. Where none does, all
-// that is left of the view is in the servers that wait: one of them serves.
+// that is left of the view is in the servers that wait, and one of them serves;
+// unless the last server had started a keeper already, which starts one too.
 func (l *Link) orphaned() error {
 	before := l.Memory.Heartbeat()
-	time.Sleep(3 * beatEvery)
-	if l.Memory.Heartbeat() != before {
+	if l.beats(before, silence) {
 		return errors.New("the keeper is gone, and another server serves")
+	}
+	if l.Memory.Counted(kept.Adoptions) != l.adoptions && l.beats(before, successorLast-silence) {
+		return errors.New("the keeper is gone, and another one has started a server")
 	}
 	if !l.Memory.Claim(os.Getpid()) {
 		return errors.New("the keeper is gone, and another server is to serve")
 	}
 	l.log.Warn("the keeper and its server are gone: this one serves")
 	return nil // Run finds that there is no keeper, and starts one
+}
+
+// beats waits for a server to show that it is alive, and reports whether one
+// has within that time.
+func (l *Link) beats(before uint64, within time.Duration) bool {
+	for deadline := time.Now().Add(within); l.Memory.Heartbeat() == before; time.Sleep(beatEvery / 4) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // Run beats the heart, and sees to it that there is a keeper, until ctx ends.

@@ -101,3 +101,22 @@ func TestReadyUnwanted(t *testing.T) {
 		}
 	})
 }
+
+// The last server had started a keeper before it died too. That one starts a
+// server, which takes longer than silence tells; where it does not, this one
+// serves.
+func TestReadyBesideAdoption(t *testing.T) {
+	for name, started := range map[string]bool{"starts a server": true, "died as well": false} {
+		t.Run(name, func(t *testing.T) {
+			l, keeper := newLink(t)
+			l.Memory.Count(kept.Adoptions)
+			keeper.Close()
+			if started {
+				time.AfterFunc(silence+400*time.Millisecond, l.Memory.Beat)
+			}
+			if err := l.Ready(); (err != nil) != started {
+				t.Errorf("error %v, want one: %v", err, started)
+			}
+		})
+	}
+}
