@@ -25,9 +25,18 @@ include $(wildcard shim/rules.mk)
 # The shim's objects are embedded, so they come first.
 build: $(SHIM_BIN) $(SHIM_OBJECTS)
 	@mkdir -p bin
-	@$(GOBUILD) -o bin/ $(patsubst %,./cmd/%,$(filter-out truesize,$(PROGRAMS)))
-	@$(CGOBUILD) -o bin/ ./cmd/truesize
+	@$(call programs,bin)
 	@echo "built: $(PROGRAMS:%=bin/%) $(SHIM_BIN)"
+
+# The commands that build every program into a directory.
+programs = $(GOBUILD) -o $(1)/ $(patsubst %,./cmd/%,$(filter-out truesize,$(PROGRAMS))) && $(CGOBUILD) -o $(1)/ ./cmd/truesize
+
+# The image of the agent's pod, of the programs for GOARCH.
+IMAGE := bin/truesize-image-$(GOARCH).tar
+image: $(SHIM_BIN) $(SHIM_OBJECTS)
+	@mkdir -p bin/image/$(GOARCH)
+	@export GOARCH=$(GOARCH); $(call programs,bin/image/$(GOARCH))
+	@env -u GOARCH go run ./deploy/image -version '$(or $(VERSION),dev)' -arch $(GOARCH) -o $(IMAGE) $(PROGRAMS:%=bin/image/$(GOARCH)/%)
 
 # What make installs: a package list, each only if it is missing.
 deps:
@@ -112,7 +121,7 @@ bin/tools/promtool: test/promtool.sh
 	@echo "fetching promtool"
 	@test/promtool.sh $@
 
-e2e image:
+e2e:
 	@echo "$@: not yet" >&2; exit 2
 
 clean:
