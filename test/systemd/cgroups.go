@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/truesize/truesize/test/cgroups"
 )
 
 const (
@@ -48,24 +50,11 @@ func cgroupDirs(name string) (dirs []string, err error) {
 }
 
 func makeCgroups(name string) (dirs []string, err error) {
-	if dirs, err = cgroupDirs(name); err != nil {
-		return nil, err
+	byController, err := cgroups.Create(name)
+	for _, dir := range byController {
+		dirs = append(dirs, dir)
 	}
-	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return dirs, err
-		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // of v1: nobody may enter before
-			all, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, file), all, 0)
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return dirs, err
-			}
-		}
-	}
-	return dirs, nil
+	return dirs, err
 }
 
 // sweepCgroups removes what an earlier run left that was killed.
