@@ -50,6 +50,12 @@ $(TOOLS_STAMP): | deps
 	@test/tools.sh bin/tools
 	@rm -f bin/tools/.[0-9a-f]* && touch $@
 
+# A Kubernetes for make e2e, from a module graph of its own.
+K8S_STAMP := bin/k8s/.$(shell cat test/tools/kubernetes/go.mod test/tools/kubernetes/go.sum test/kubernetes.sh | sha256sum | cut -c1-16)
+$(K8S_STAMP): | deps
+	@test/kubernetes.sh bin/k8s
+	@rm -f bin/k8s/.[0-9a-f]* && touch $@
+
 # The containers' images, under run/images.
 images: | deps
 	@go build -o bin/dev ./test/dev
@@ -74,7 +80,7 @@ test: unit integration guest
 unit: ready
 	@echo "== unit tests"
 	go vet ./...
-	go test -race $$(go list ./... | grep -vE '/test/(guest|host|integration|lint|runtimes)$$')
+	go test -race $$(go list ./... | grep -vE '/test/(e2e|guest|host|integration|lint|runtimes)$$')
 
 # TESTS is a pattern of tests' names.
 TESTS := .
@@ -88,6 +94,11 @@ guest: ready
 	@echo "== tests on kernels 5.10 and 6.1"
 	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
+
+# The image and the manifests on a Kubernetes of one node.
+e2e: ready image $(K8S_STAMP)
+	@echo "== end-to-end tests"
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/e2e
 
 # The fault matrix with the counts of docs/reliability.md, which takes more than
 # an hour and a half. The lines with FIGURES are the table's.
@@ -120,9 +131,6 @@ bin/tools/staticcheck: test/tools/lint/go.mod test/tools/lint/go.sum
 bin/tools/promtool: test/promtool.sh
 	@echo "fetching promtool"
 	@test/promtool.sh $@
-
-e2e:
-	@echo "$@: not yet" >&2; exit 2
 
 clean:
 	rm -rf bin
