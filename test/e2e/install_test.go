@@ -105,6 +105,13 @@ func TestUninstall(t *testing.T) {
 	w := workload{name: "stays", limits: size}
 	start(t, w)
 	before := state(t)
+	for _, what := range []string{"files", "processes"} {
+		for _, l := range before[what] {
+			if strings.Contains(l, "truesize") {
+				t.Errorf("uninstalled, the node has the %s %s", what, l)
+			}
+		}
+	}
 	install(t)
 	await(t, "view of a container that was there before", func() bool { return sized(t, w) })
 
