@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +19,22 @@ import (
 	"github.com/truesize/truesize/test/image"
 	"github.com/truesize/truesize/test/reads"
 )
+
+// tellOnFailure prints, when the test has failed, what the view and the agent
+// have to say: the next test may remove their logs.
+func tellOnFailure(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		log, _ := os.ReadFile(filepath.Join(runDir, "viewd.log"))
+		unit, _ := exec.Command("systemctl", "status", "--no-pager", "--full", "truesize-viewd").CombinedOutput()
+		agent, _ := cluster.Kubectl(context.Background(), "", "-n", "truesize", "logs", "daemonset/truesize", "--tail=100")
+		pods, _ := cluster.Kubectl(context.Background(), "", "get", "pods", "-A", "-o", "wide")
+		t.Logf("viewd.log:\n%s\nunit:\n%s\nagent:\n%s\npods:\n%s", log, unit, agent, pods)
+	})
+}
 
 // generous is how long something may take before a test gives up on it.
 const generous = 2 * time.Minute
@@ -48,17 +65,16 @@ func kubectl(t *testing.T, args ...string) string {
 }
 
 // reference returns the name of an archive's image.
-func reference(t *testing.T, archive string) string {
-	t.Helper()
+func reference(archive string) (string, error) {
 	f, err := os.Open(archive)
 	if err != nil {
-		t.Fatalf("%v: make image builds it", err)
+		return "", fmt.Errorf("%w: make image builds it", err)
 	}
 	defer f.Close()
 	for tr := tar.NewReader(f); ; {
 		h, err := tr.Next()
 		if err != nil {
-			t.Fatalf("%s: no index: %v", archive, err)
+			return "", fmt.Errorf("%s: no index: %w", archive, err)
 		}
 		if h.Name != "index.json" {
 			continue
@@ -68,9 +84,9 @@ func reference(t *testing.T, archive string) string {
 		}
 		data, err := io.ReadAll(tr)
 		if err := errors.Join(err, json.Unmarshal(data, &index)); err != nil || len(index.Manifests) != 1 {
-			t.Fatalf("%s: index %s, %v", archive, data, err)
+			return "", fmt.Errorf("%s: index %s, %w", archive, data, err)
 		}
-		return index.Manifests[0].Annotations["io.containerd.image.name"]
+		return index.Manifests[0].Annotations["io.containerd.image.name"], nil
 	}
 }
 
@@ -91,7 +107,7 @@ func overlay(t *testing.T, base string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, tag, _ := strings.Cut(reference(t, agentImage()), ":")
+	name, tag, _ := strings.Cut(agentReference, ":")
 	text := fmt.Sprintf("resources: [%s]\nimages: [{name: localhost/truesize, newName: %s, newTag: %q}]\n", relative, name, tag)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -109,6 +125,7 @@ func rolledOut(t *testing.T) {
 // install installs the agent. Where it is, nothing happens.
 func install(t *testing.T) {
 	t.Helper()
+	tellOnFailure(t)
 	kubectl(t, "apply", "-k", overlay(t, ""))
 	rolledOut(t)
 }

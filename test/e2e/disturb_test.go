@@ -124,8 +124,12 @@ func TestRollout(t *testing.T) {
 	install(t)
 	old := status(t)
 	const version = "e2e-next"
-	next := nextImage(t, version)
-	if err := node.LoadImage(t.Context(), next); err != nil {
+	archive := nextImage(t, version)
+	next, err := reference(archive)
+	if err == nil {
+		err = node.LoadImage(t.Context(), archive)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	change := func(args ...string) func() {
@@ -135,7 +139,7 @@ func TestRollout(t *testing.T) {
 		change  func()
 		version string
 	}{
-		{change("set", "image", "daemonset/truesize", "agent="+reference(t, next)), version},
+		{change("set", "image", "daemonset/truesize", "agent="+next), version},
 		{change("rollout", "undo", "daemonset/truesize"), old.Version},
 		{change("rollout", "restart", "daemonset/truesize"), old.Version},
 		{func() { kubectl(t, "apply", "-k", reconfigured(t)) }, old.Version},

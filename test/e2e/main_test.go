@@ -27,7 +27,10 @@ import (
 var (
 	node    *stack.Stack
 	cluster *stack.Kubernetes
-	begin   = time.Now()
+	// agentReference is the image that was loaded: another may be built
+	// meanwhile.
+	agentReference string
+	begin          = time.Now()
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +53,9 @@ func onNode(ctx context.Context, m *testing.M) (status int, err error) {
 	}
 	images, err := image.Ensure(ctx, filepath.Join(repo, "run", "images"), progress)
 	if err != nil {
+		return 1, err
+	}
+	if agentReference, err = reference(agentImage()); err != nil {
 		return 1, err
 	}
 	if err := ownPaths(); err != nil {
