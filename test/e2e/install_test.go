@@ -12,6 +12,7 @@ import (
 
 	"github.com/truesize/truesize/test/image"
 	"github.com/truesize/truesize/test/reads"
+	"github.com/truesize/truesize/test/systemd"
 )
 
 // truesize runs the admin's tool in the agent's pod.
@@ -149,7 +150,7 @@ func state(t *testing.T) map[string][]string {
 		})...)
 	}
 	// Other cgroups may be another test's.
-	for _, root := range []string{node.CgroupParent(), "/truesize", hostCgroup(t)} {
+	for _, root := range []string{node.CgroupParent(), "/truesize", "/" + systemd.Cgroup()} {
 		hierarchies, err := filepath.Glob("/sys/fs/cgroup/*" + root)
 		if err != nil {
 			t.Fatal(err)
@@ -192,18 +193,6 @@ func below(root string, wanted func(string) bool) (list []string) {
 func isDir(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()
-}
-
-// hostCgroup returns the cgroup that this node's systemd is in.
-func hostCgroup(t *testing.T) string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/1/cgroup")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, path, _ := strings.Cut(strings.TrimSpace(string(data)), "::") // of v2, the last line
-	top, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return "/" + top
 }
 
 // difference returns what one state has and the other has not.
