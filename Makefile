@@ -25,9 +25,18 @@ include $(wildcard shim/rules.mk)
 # The shim's objects are embedded, so they come first.
 build: $(SHIM_BIN) $(SHIM_OBJECTS)
 	@mkdir -p bin
-	@$(GOBUILD) -o bin/ $(patsubst %,./cmd/%,$(filter-out truesize,$(PROGRAMS)))
-	@$(CGOBUILD) -o bin/ ./cmd/truesize
+	@$(call programs,bin)
 	@echo "built: $(PROGRAMS:%=bin/%) $(SHIM_BIN)"
+
+# The commands that build every program into a directory.
+programs = $(GOBUILD) -o $(1)/ $(patsubst %,./cmd/%,$(filter-out truesize,$(PROGRAMS))) && $(CGOBUILD) -o $(1)/ ./cmd/truesize
+
+# The image of the agent's pod, of the programs for GOARCH.
+IMAGE := bin/truesize-image-$(GOARCH).tar
+image: $(SHIM_BIN) $(SHIM_OBJECTS)
+	@mkdir -p bin/image/$(GOARCH)
+	@export GOARCH=$(GOARCH); $(call programs,bin/image/$(GOARCH))
+	@env -u GOARCH go run ./deploy/image -version '$(or $(VERSION),dev)' -arch $(GOARCH) -o $(IMAGE) $(PROGRAMS:%=bin/image/$(GOARCH)/%)
 
 # What make installs: a package list, each only if it is missing.
 deps:
@@ -40,6 +49,12 @@ tools: $(TOOLS_STAMP)
 $(TOOLS_STAMP): | deps
 	@test/tools.sh bin/tools
 	@rm -f bin/tools/.[0-9a-f]* && touch $@
+
+# A Kubernetes for make e2e, from a module graph of its own.
+K8S_STAMP := bin/k8s/.$(shell cat test/tools/kubernetes/go.mod test/tools/kubernetes/go.sum test/kubernetes.sh | sha256sum | cut -c1-16)
+$(K8S_STAMP): | deps
+	@test/kubernetes.sh bin/k8s
+	@rm -f bin/k8s/.[0-9a-f]* && touch $@
 
 # The containers' images, under run/images.
 images: | deps
@@ -65,7 +80,7 @@ test: unit integration guest
 unit: ready
 	@echo "== unit tests"
 	go vet ./...
-	go test -race $$(go list ./... | grep -vE '/test/(guest|host|integration|lint|runtimes)$$')
+	go test -race $$(go list ./... | grep -vE '/test/(e2e|guest|host|integration|lint|runtimes)$$')
 
 # TESTS is a pattern of tests' names.
 TESTS := .
@@ -79,6 +94,11 @@ guest: ready
 	@echo "== tests on kernels 5.10 and 6.1"
 	@test/deps.sh test/guest/packages.txt
 	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/guest
+
+# The image and the manifests on a Kubernetes of one node.
+e2e: ready image $(K8S_STAMP)
+	@echo "== end-to-end tests"
+	go test -count=1 -timeout 20m -v -run '$(TESTS)' ./test/e2e
 
 # The fault matrix with the counts of docs/reliability.md, which takes more than
 # an hour and a half. The lines with FIGURES are the table's.
@@ -111,9 +131,6 @@ bin/tools/staticcheck: test/tools/lint/go.mod test/tools/lint/go.sum
 bin/tools/promtool: test/promtool.sh
 	@echo "fetching promtool"
 	@test/promtool.sh $@
-
-e2e image:
-	@echo "$@: not yet" >&2; exit 2
 
 clean:
 	rm -rf bin

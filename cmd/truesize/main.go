@@ -45,16 +45,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func rootCommand() *cobra.Command {
-	var runDir string
+	var runDir, mountNS string
 	cmd := &cobra.Command{
 		Use:           "truesize",
 		Short:         "Show and check the sizes of a node's containers",
 		Version:       version.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if mountNS == "" {
+				return nil
+			}
+			return enter(mountNS)
+		},
 	}
 	cmd.SetVersionTemplate("truesize {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&runDir, "run-dir", envOr("TRUESIZE_RUN_DIR", "/run/truesize"), "run directory of the agent ($TRUESIZE_RUN_DIR)")
+	cmd.PersistentFlags().StringVar(&mountNS, "mount-ns", os.Getenv("TRUESIZE_MOUNT_NS"), "mount namespace to work in; in the agent's pod that of the node, /proc/1/ns/mnt ($TRUESIZE_MOUNT_NS)")
 	cmd.AddCommand(statusCommand(&runDir), explainCommand(&runDir), doctorCommand(&runDir), cli.NewCommand(logsSection), versionCommand(),
 		attachCommand(&runDir), detachCommand(&runDir), repairCommand(&runDir), uninstallCommand(&runDir))
 	return cmd

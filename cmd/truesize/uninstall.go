@@ -22,6 +22,7 @@ const stopWithin = 30 * time.Second
 
 func uninstallCommand(runDir *string) *cobra.Command {
 	var stateDir string
+	var stay bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Take Truesize off this node",
@@ -29,12 +30,19 @@ func uninstallCommand(runDir *string) *cobra.Command {
 
 The views are taken off the containers, truesize-viewd is stopped, and the run
 and state directories are removed. Stop the agent first: delete its DaemonSet.
-Containers go on; those with the preloaded shim keep it until they end.`,
+Containers go on; those with the preloaded shim keep it until they end.
+
+Where nothing is left to take off, nothing is done, and that is no error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return uninstall(cmd.Context(), cmd.OutOrStdout(), *runDir, stateDir)
+			err := uninstall(cmd.Context(), cmd.OutOrStdout(), *runDir, stateDir)
+			if err == nil && stay {
+				<-cmd.Context().Done()
+			}
+			return err
 		},
 	}
+	cmd.Flags().BoolVar(&stay, "stay", false, "stay when it is done, until told to end: for a DaemonSet, which starts again what ends")
 	cmd.Flags().StringVar(&stateDir, "state-dir", envOr("TRUESIZE_STATE_DIR", "/var/lib/truesize"), "state directory of the agent ($TRUESIZE_STATE_DIR)")
 	return cmd
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/truesize/truesize/test/image"
 	"github.com/truesize/truesize/test/reads"
 	"github.com/truesize/truesize/test/stack"
+	"github.com/truesize/truesize/test/systemd"
 )
 
 // Containers that come and go for ever leave nothing behind: not in the agent,
@@ -55,7 +56,7 @@ func wantLeft(t *testing.T, before map[string][]string) {
 		s["run directory"] = slices.DeleteFunc(s["run directory"], func(f string) bool { return filepath.Base(f) == "viewd.log.1" })
 		// The machine's cgroups are others', too.
 		s["cgroups"] = slices.DeleteFunc(s["cgroups"], func(dir string) bool {
-			return !strings.Contains(dir, node.CgroupParent()) && !strings.Contains(dir, "/"+os.Getenv(cgroupVar))
+			return !strings.Contains(dir, node.CgroupParent()) && !strings.Contains(dir, "/"+systemd.Cgroup())
 		})
 		s["processes"] = slices.DeleteFunc(s["processes"], func(comm string) bool { return comm == "truesize-viewd" })
 	}

@@ -11,16 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/truesize/truesize/test/reads"
 	"github.com/truesize/truesize/test/stack"
+	"github.com/truesize/truesize/test/systemd"
 )
 
 // node is the containerd of all tests.
@@ -28,32 +26,11 @@ var node *stack.Stack
 
 func TestMain(m *testing.M) {
 	reads.Role()
-	status, err := 0, error(nil)
-	switch os.Getenv(roleVar) {
-	case joinRole:
-		err = join()
-	case bootRole:
-		err = becomeInit()
-	case testRole:
-		status, err = testInside(m)
-	default:
-		status, err = outside()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "host:", err)
-		status = 1
-	}
-	os.Exit(status)
+	systemd.Main(func(ctx context.Context) (int, error) { return testInside(ctx, m) })
 }
 
 // testInside runs the tests on the host that was booted.
-func testInside(m *testing.M) (status int, err error) {
-	if err := os.Unsetenv(roleVar); err != nil {
-		return 1, err
-	}
-	if err := os.Chdir(os.Getenv(dirVar)); err != nil {
-		return 1, err
-	}
+func testInside(ctx context.Context, m *testing.M) (status int, err error) {
 	repo, err := filepath.Abs("../..")
 	if err == nil {
 		repo, err = filepath.EvalSymlinks(repo)
@@ -61,8 +38,6 @@ func testInside(m *testing.M) (status int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer stop()
 	begin := time.Now()
 	node, err = stack.Start(ctx, stack.Options{Repo: repo, Progress: func(step string) {
 		fmt.Printf("%5.1fs  %s\n", time.Since(begin).Seconds(), step)

@@ -68,7 +68,7 @@ func startAgentPod(t *testing.T, bin string) *stack.Container {
 		Mounts: []stack.Mount{
 			{Source: bin, Target: bin, ReadOnly: true},
 			{Source: node.Dir, Target: node.Dir, Shared: true},
-			{Source: cgroupRoot, Target: cgroupRoot},
+			{Source: "/sys/fs/cgroup", Target: "/sys/fs/cgroup"},
 		},
 	})
 	awaitAgent(t)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/truesize/truesize/test/systemd"
 )
 
 // state is what there is on the host of Truesize's, or of anyone's.
@@ -26,7 +28,7 @@ func state(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	s["mounts"] = strings.Split(string(mounts), "\n")
-	points, err := hierarchies()
+	points, err := systemd.Hierarchies()
 	if err != nil {
 		t.Fatal(err)
 	}

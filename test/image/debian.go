@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/truesize/truesize/deploy/image/oci"
 )
 
 // A recipe is all that decides what is in an image, besides the packages'
@@ -91,18 +93,18 @@ func buildDebian(ctx context.Context, r recipe, ref, dst string, progress func(s
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	progress("building an image of Debian " + r.Suite + ": fetching and unpacking packages (about a minute)")
-	layer, err := writeLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, r, work, tw, progress) })
+	layer, err := oci.NewLayer(work, func(tw *tar.Writer) error { return debootstrap(ctx, r, work, tw, progress) })
 	if err != nil {
 		return err
 	}
-	defer layer.file.Close()
+	defer layer.Close()
 	progress("building an image of Debian " + r.Suite + ": writing the archive")
-	return replace(dst, func(f *os.File) error {
-		a, err := newArchive(f)
+	return oci.Replace(dst, func(w io.Writer) error {
+		a, err := oci.NewArchive(w)
 		if err != nil {
 			return err
 		}
-		return errors.Join(a.addImage(ref, layer, []string{"/bin/sh"}), a.close())
+		return errors.Join(a.Add(described(ref, "/bin/sh"), layer), a.Close())
 	})
 }
 
@@ -129,7 +131,7 @@ func debootstrap(ctx context.Context, r recipe, work string, tw *tar.Writer, pro
 		args = append(args, "--aptopt="+opt)
 	}
 	cmd := exec.CommandContext(ctx, "unshare", append(args, r.Suite, "-", "-")...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+work, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch.Unix()))
+	cmd.Env = append(os.Environ(), "TMPDIR="+work, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", oci.Epoch().Unix()))
 	// A group of its own: an interrupt from the terminal reaches it through
 	// ctx alone. Its end follows ours even if we are killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -176,7 +178,7 @@ func copyLayer(r recipe, tw *tar.Writer, in io.Reader) error {
 		if h.Typeflag == tar.TypeDir {
 			h.Name += "/"
 		}
-		h.ModTime, h.AccessTime, h.ChangeTime = epoch, time.Time{}, time.Time{}
+		h.ModTime, h.AccessTime, h.ChangeTime = oci.Epoch(), time.Time{}, time.Time{}
 		h.Uname, h.Gname, h.Format = "", "", tar.FormatPAX
 		if err := tw.WriteHeader(h); err != nil {
 			return fmt.Errorf("write %s: %w", h.Name, err)
@@ -206,8 +208,8 @@ func (r recipe) dropped(name string) bool {
 func addOwn(tw *tar.Writer) error {
 	dir := strings.TrimPrefix(JavaClassPath, "/")
 	return errors.Join(
-		writeDir(tw, dir, 0o755),
-		writeFile(tw, filepath.Join(dir, "Processors.class"), 0o644, javaProcessors()),
+		oci.WriteDir(tw, dir, 0o755),
+		oci.WriteFile(tw, filepath.Join(dir, "Processors.class"), 0o644, javaProcessors()),
 	)
 }
 

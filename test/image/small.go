@@ -9,7 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"github.com/truesize/truesize/deploy/image/oci"
 )
 
 // smallRecipe describes the images of buildSmall.
@@ -37,22 +40,27 @@ func buildSmall(ctx context.Context, debianArchive, dst string) error {
 	if err != nil {
 		return err
 	}
-	layer, err := writeLayer(work, func(tw *tar.Writer) error { return fillSmall(tw, busybox, pause) })
+	layer, err := oci.NewLayer(work, func(tw *tar.Writer) error { return fillSmall(tw, busybox, pause) })
 	if err != nil {
 		return err
 	}
-	defer layer.file.Close()
-	return replace(dst, func(f *os.File) error {
-		a, err := newArchive(f)
+	defer layer.Close()
+	return oci.Replace(dst, func(w io.Writer) error {
+		a, err := oci.NewArchive(w)
 		if err != nil {
 			return err
 		}
 		return errors.Join(
-			a.addImage(Pause, layer, []string{"/pause"}),
-			a.addImage(Small, layer, []string{"/bin/sh"}),
-			a.close(),
+			a.Add(described(Pause, "/pause"), layer),
+			a.Add(described(Small, "/bin/sh"), layer),
+			a.Close(),
 		)
 	})
+}
+
+// described returns an image of this machine's architecture.
+func described(reference, entrypoint string) oci.Image {
+	return oci.Image{Reference: reference, Architecture: runtime.GOARCH, Entrypoint: []string{entrypoint}}
 }
 
 func fillSmall(tw *tar.Writer, busybox, pause []byte) error {
@@ -61,17 +69,17 @@ func fillSmall(tw *tar.Writer, busybox, pause []byte) error {
 		if dir == "tmp" {
 			mode = 0o1777
 		}
-		if err := writeDir(tw, dir, mode); err != nil {
+		if err := oci.WriteDir(tw, dir, mode); err != nil {
 			return err
 		}
 	}
 	err := errors.Join(
-		writeFile(tw, "pause", 0o755, pause),
-		writeFile(tw, "bin/busybox", 0o755, busybox),
-		writeFile(tw, "etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n")),
+		oci.WriteFile(tw, "pause", 0o755, pause),
+		oci.WriteFile(tw, "bin/busybox", 0o755, busybox),
+		oci.WriteFile(tw, "etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n")),
 	)
 	for _, applet := range smallRecipe.Applets {
-		h := &tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777, ModTime: epoch}
+		h := &tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777, ModTime: oci.Epoch()}
 		err = errors.Join(err, tw.WriteHeader(h))
 	}
 	return err

@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"fuse", "cni", "shim", "pkg/nri", "pkg/ociruntime", "pkg/attach", "pkg/logs"},
 	{"pkg/config", "pkg/metrics", "pkg/shimdir", "pkg/viewd", "pkg/views"},
 	{"pkg/agent"},
-	{"cmd"},
+	{"cmd", "deploy"},
 }
 
 // smallPrograms start on the node for every pod or serve every read: what

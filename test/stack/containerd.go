@@ -21,10 +21,20 @@ var containerdConfig string
 var cniConfig string
 
 // Socket returns the path of containerd's socket.
-func (s *Stack) Socket() string { return s.path("containerd.sock") }
+func (s *Stack) Socket() string {
+	if s.opts.Standard {
+		return "/run/containerd/containerd.sock"
+	}
+	return s.path("containerd.sock")
+}
 
 // NRISocket returns the path of containerd's NRI socket.
-func (s *Stack) NRISocket() string { return s.path("nri.sock") }
+func (s *Stack) NRISocket() string {
+	if s.opts.Standard {
+		return "/run/nri/nri.sock"
+	}
+	return s.path("nri.sock")
+}
 
 // startContainerd makes the images if need be, configures containerd, starts
 // it and loads them.

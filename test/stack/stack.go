@@ -37,6 +37,9 @@ type Options struct {
 	// AppArmor has containerd confine containers by its default profile, where
 	// the kernel has AppArmor and the node apparmor_parser.
 	AppArmor bool
+	// Standard has containerd's sockets where nodes have them, in /run. It is
+	// for a host of the stack's own (test/systemd).
+	Standard bool
 	// Progress is called with a line for each step. Nil is silence.
 	Progress func(string)
 }

@@ -1,12 +1,17 @@
-package host
+// Package systemd gives a test binary a host of its own: systemd as the first
+// process of namespaces for mounts, processes, names and the network, in
+// cgroups of its own, on a machine whose own first process may be anything.
+// /run, /etc/systemd and /proc are that host's; of /proc/sys what holds for the
+// whole machine is not to be written. Whatever runs on it ends with it.
+package systemd
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -17,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary plays parts, told by roleVar.
+// The binary plays parts, told by roleVar.
 const (
 	roleVar = "TRUESIZE_HOST_ROLE"
 	// joinRole enters cgroups and namespaces, bootRole becomes systemd in
@@ -28,13 +33,43 @@ const (
 	dirVar    = "TRUESIZE_HOST_DIR"
 )
 
-const (
-	cgroupRoot   = "/sys/fs/cgroup"
-	cgroupPrefix = "truesize-host-" // then the pid of whose they are
-)
+// Main boots a host, has inside run on it, and ends the process with its
+// status. It is for TestMain: the host's parts are played by this binary.
+// A signal that asks to end is passed on to inside, which is then awaited.
+func Main(inside func(context.Context) (status int, err error)) {
+	status, err := 0, error(nil)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	switch os.Getenv(roleVar) {
+	case joinRole:
+		err = join()
+	case bootRole:
+		err = becomeInit()
+	case testRole:
+		status, err = onHost(ctx, inside)
+	default:
+		status, err = outside(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "host:", err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+// onHost runs inside where the test binary was started.
+func onHost(ctx context.Context, inside func(context.Context) (int, error)) (int, error) {
+	if err := os.Unsetenv(roleVar); err != nil {
+		return 1, err
+	}
+	if err := os.Chdir(os.Getenv(dirVar)); err != nil {
+		return 1, err
+	}
+	return inside(ctx)
+}
 
 // outside boots a host and runs the tests in it. It returns their exit status.
-func outside() (status int, err error) {
+func outside(ctx context.Context) (status int, err error) {
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") != "" {
 			return 1, errors.New("needs root")
@@ -56,6 +91,11 @@ func outside() (status int, err error) {
 		return 1, err
 	}
 	defer stop()
+	return runInside(ctx, init, cgroup)
+}
+
+// runInside runs this binary again on the host of that first process.
+func runInside(ctx context.Context, init int, cgroup string) (int, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return 1, err
@@ -70,11 +110,31 @@ func outside() (status int, err error) {
 	cmd.Args[len(cmd.Args)-len(os.Args)] = exe
 	cmd.Env = append(os.Environ(), roleVar+"="+testRole, dirVar+"="+dir, cgroupVar+"="+cgroup)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
+	// A group of its own: what ends this process must not end those there
+	// before they have cleaned up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return 1, err
+	}
+	defer context.AfterFunc(ctx, func() { interrupt(cmd.Process.Pid) })()
+	err = cmd.Wait()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
+}
+
+// interrupt asks the child of nsenter, which only waits for it, to end.
+func interrupt(nsenter int) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", nsenter))
+	if err != nil {
+		return
+	}
+	for _, child := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			_ = unix.Kill(pid, unix.SIGTERM)
+		}
+	}
 }
 
 // boot starts systemd as the first process of namespaces of its own, in the
@@ -210,99 +270,4 @@ func run(name string, args ...string) error {
 		return fmt.Errorf("%s: %w: %s", name, err, out)
 	}
 	return nil
-}
-
-// hierarchies returns where the machine's cgroup hierarchies are mounted.
-func hierarchies() (points []string, err error) {
-	f, err := os.Open("/proc/self/mounts")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if strings.HasPrefix(fields[2], "cgroup") && strings.HasPrefix(fields[1], cgroupRoot) {
-			points = append(points, fields[1])
-		}
-	}
-	return points, lines.Err()
-}
-
-func cgroupDirs(name string) (dirs []string, err error) {
-	points, err := hierarchies()
-	for _, p := range points {
-		dirs = append(dirs, filepath.Join(p, name))
-	}
-	return dirs, err
-}
-
-func makeCgroups(name string) (dirs []string, err error) {
-	if dirs, err = cgroupDirs(name); err != nil {
-		return nil, err
-	}
-	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return dirs, err
-		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // of v1: nobody may enter before
-			all, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, file), all, 0)
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return dirs, err
-			}
-		}
-	}
-	return dirs, nil
-}
-
-// sweepCgroups removes what an earlier run left that was killed.
-func sweepCgroups() error {
-	dirs, err := cgroupDirs(cgroupPrefix + "*")
-	if err != nil {
-		return err
-	}
-	var left []string
-	for _, pattern := range dirs {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return err
-		}
-		for _, dir := range found {
-			pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
-			if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
-				left = append(left, dir)
-			}
-		}
-	}
-	return removeCgroups(left)
-}
-
-// removeCgroups removes cgroups with those in them. What was killed in them
-// may take a moment to go.
-func removeCgroups(dirs []string) (err error) {
-	for range 200 {
-		err = nil
-		for _, dir := range dirs {
-			var list []string
-			_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-				if err == nil && d.IsDir() {
-					list = append(list, path)
-				}
-				return nil
-			})
-			for i := len(list) - 1; i >= 0; i-- {
-				if rm := unix.Rmdir(list[i]); rm != nil && rm != unix.ENOENT {
-					err = fmt.Errorf("remove cgroup %s: %w", list[i], rm)
-				}
-			}
-		}
-		if err == nil {
-			return nil
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return err
 }
