@@ -210,9 +210,11 @@ func wantLog(ctx context.Context, c *stack.Container, line string) error {
 func settled(t *testing.T, agent int) usages {
 	t.Helper()
 	await(t, "end of the containers", func() bool {
-		entries, err := os.ReadDir(filepath.Join(node.RunDir(), "containers"))
+		registered, err := os.ReadDir(filepath.Join(node.RunDir(), "containers"))
+		unfinished, stagingErr := os.ReadDir(filepath.Join(node.RunDir(), "containers", ".new"))
 		shown, viewErr := os.ReadDir(filepath.Join(node.RunDir(), "view"))
-		return err == nil && viewErr == nil && len(entries) == 1 && len(shown) == 1 // .truesize
+		return errors.Join(err, stagingErr, viewErr) == nil &&
+			len(registered) == 2 && len(unfinished) == 0 && len(shown) == 1 // .new, .truesize
 	})
 	return measure(t, agent)
 }
