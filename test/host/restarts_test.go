@@ -168,9 +168,9 @@ func noContainers(t *testing.T) {
 	t.Helper()
 	var left string
 	for deadline := time.Now().Add(generous); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		entries, err := os.ReadDir(filepath.Join(node.RunDir(), "containers"))
+		entries, err := registered()
 		shown, viewErr := os.ReadDir(filepath.Join(node.RunDir(), "view"))
-		left = fmt.Sprint(entries, err, shown, viewErr)
+		left = fmt.Sprint(entries, " registered ", err, shown, viewErr)
 		if err == nil && viewErr == nil && len(entries) == 0 && len(shown) == 1 { // .truesize
 			return
 		}
