@@ -7,11 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/truesize/truesize/cni/state"
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/viewd"
@@ -30,12 +33,14 @@ func uninstallCommand(runDir *string) *cobra.Command {
 
 The views are taken off the containers, truesize-viewd is stopped, and the run
 and state directories are removed. Stop the agent first: delete its DaemonSet.
-Containers go on; those with the preloaded shim keep it until they end.
+Containers go on; those with the preloaded shim keep it until they end. What
+they need of the macvlan plugin's records stays, as do log records that Kafka
+refused; where there are such, it says so.
 
 Where nothing is left to take off, nothing is done, and that is no error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := uninstall(cmd.Context(), cmd.OutOrStdout(), *runDir, stateDir)
+			err := uninstall(cmd.Context(), cmd.OutOrStdout(), *runDir, stateDir, "/sys/fs/cgroup")
 			if err == nil && stay {
 				<-cmd.Context().Done()
 			}
@@ -47,30 +52,72 @@ Where nothing is left to take off, nothing is done, and that is no error.`,
 	return cmd
 }
 
-func uninstall(ctx context.Context, w io.Writer, runDir, stateDir string) error {
+func uninstall(ctx context.Context, w io.Writer, runDir, stateDir, cgroups string) error {
 	_, err := os.Stat(runDir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		fmt.Fprintf(w, "%s is not there\n", runDir)
+		if err := removeNetworkState(w, runDir, stateDir); err != nil {
+			return err
+		}
 	case err != nil:
 		return err
 	default:
-		if err := uninstallRun(ctx, w, runDir); err != nil {
+		if err := uninstallRun(ctx, w, runDir, stateDir); err != nil {
 			return err
 		}
 	}
-	if err := removeCgroups("/sys/fs/cgroup", viewd.Cgroup); err != nil {
+	if err := removeCgroups(cgroups, viewd.Cgroup); err != nil {
 		return err
 	}
-	if err := removeOwn(stateDir, "shim", "viewd"); err != nil {
+	if err := removeLogState(w, stateDir); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "removed %s\n", stateDir)
+	return removeOwn(w, stateDir, "shim", "viewd")
+}
+
+// removeLogState removes how far logs were forwarded. Records that were refused
+// are in no other place: a file that has some stays.
+func removeLogState(w io.Writer, stateDir string) error {
+	dir := filepath.Join(stateDir, "logs")
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		info, err := os.Lstat(f)
+		if err == nil && strings.HasPrefix(filepath.Base(f), "dead-letter.jsonl") && info.Size() > 0 {
+			fmt.Fprintf(w, "left %s: log records that Kafka refused; remove it when you have seen to them\n", f)
+			continue
+		}
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
 	return nil
 }
 
+// removeNetworkState removes what the macvlan plugin remembers. Records of
+// attachments stay: the plugin needs them when the containers end, which it
+// does without the agent.
+func removeNetworkState(w io.Writer, runDir, stateDir string) error {
+	d, err := state.Open(filepath.Join(runDir, "cni"), filepath.Join(stateDir, "cni"))
+	if err != nil {
+		return err
+	}
+	recorded, err := d.RemoveAll()
+	if len(recorded) > 0 {
+		fmt.Fprintf(w, "left %s and %s: truesize-macvlan needs them for %d attachments, the first of them %s; remove those pods and run this again\n",
+			d.Run, d.State, len(recorded), recorded[0])
+	}
+	return err
+}
+
 // uninstallRun undoes what there is at run time.
-func uninstallRun(ctx context.Context, w io.Writer, runDir string) error {
+func uninstallRun(ctx context.Context, w io.Writer, runDir, stateDir string) error {
 	n, err := openViews(runDir)
 	if err != nil {
 		return err
@@ -93,12 +140,11 @@ func uninstallRun(ctx context.Context, w io.Writer, runDir string) error {
 	if err := errors.Join(fuse.Detach(filepath.Join(n.RunDir, "view")), fuse.Unshare(n.RunDir)); err != nil {
 		return err
 	}
-	if err := removeOwn(n.RunDir, "containers", "view", "viewd.lock", "viewd.sock", "viewd.log", "viewd.log.1",
-		"keeper.sock", "keeper.sock.new", "agent.lock", "agent.sock"); err != nil {
+	if err := removeNetworkState(w, n.RunDir, stateDir); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "removed %s\n", n.RunDir)
-	return nil
+	return removeOwn(w, n.RunDir, "containers", "view", "viewd.lock", "viewd.sock", "viewd.log", "viewd.log.1",
+		"keeper.sock", "keeper.sock.new", "agent.lock", "agent.sock", "logs.sock")
 }
 
 // removeCgroups removes the cgroups in which truesize-viewd was.
@@ -144,9 +190,13 @@ func stopView(ctx context.Context, runDir string) error {
 	return keeper.Stop(ctx, filepath.Join(runDir, "keeper.sock"), filepath.Join(runDir, "viewd.lock"))
 }
 
+// mayStay are the entries of the run and the state directory that may be left,
+// for a reason that was printed.
+var mayStay = []string{"cni", "logs"}
+
 // removeOwn removes what the product made in dir, and dir when nothing else is
 // in it. A dir on which the admin has mounted something stays, empty.
-func removeOwn(dir string, names ...string) error {
+func removeOwn(w io.Writer, dir string, names ...string) error {
 	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
@@ -154,10 +204,24 @@ func removeOwn(dir string, names ...string) error {
 	}
 	err := os.Remove(dir)
 	if err == nil || errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(w, "removed %s\n", dir)
 		return nil
 	}
-	if left, listErr := os.ReadDir(dir); errors.Is(err, unix.EBUSY) && listErr == nil && len(left) == 0 {
-		return nil
+	left, listErr := os.ReadDir(dir)
+	if listErr != nil {
+		return errors.Join(err, listErr)
 	}
-	return fmt.Errorf("%w: what is in it is not of Truesize's making", err)
+	var foreign []string
+	for _, e := range left {
+		if !slices.Contains(mayStay, e.Name()) {
+			foreign = append(foreign, e.Name())
+		}
+	}
+	if len(foreign) > 0 {
+		return fmt.Errorf("%w: not of Truesize's making is in it: %s", err, strings.Join(foreign, ", "))
+	}
+	if len(left) == 0 && !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	return nil
 }

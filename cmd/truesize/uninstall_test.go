@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,5 +77,92 @@ func TestRemoveCgroups(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(plain, name)); err != nil {
 		t.Errorf("a directory that is no cgroup: %v", err)
+	}
+}
+
+// Of the state directory all goes but what somebody needs: records of
+// attachments whose containers run, and refused log records.
+func TestUninstallLeaves(t *testing.T) {
+	const key = "attachments/lan/" + "0123456789abcdef@eth0"
+	for _, tc := range []struct {
+		name   string
+		run    map[string]string // files by path
+		state  map[string]string
+		says   []string
+		stays  []string
+		failed string
+	}{
+		{name: "nothing"},
+		{
+			name:  "all, and nobody needs it",
+			run:   map[string]string{"cni/counters.v1": "x", "cni/locks/lan/0": "", "logs.sock": ""},
+			state: map[string]string{"cni/networks/lan/boot": "x", "logs/checkpoint": "x", "logs/checkpoint.previous": "x", "logs/checkpoint.damaged-1": "x", "logs/dead-letter.jsonl": "", "shim/x/libtruesize.so": "x", "viewd/x/truesize-viewd": "x"},
+		},
+		{
+			name:  "an attachment",
+			run:   map[string]string{"cni/" + key: "{}", "cni/counters.v1": "x"},
+			state: map[string]string{"cni/networks/lan/boot": "x"},
+			says:  []string{"for 1 attachments", "lan/0123456789abcdef@eth0"},
+			stays: []string{"run/cni/" + key, "run/cni/counters.v1", "state/cni/networks/lan/boot"},
+		},
+		{
+			name:  "a lease after a reboot",
+			state: map[string]string{"cni/leases/lan/0123456789abcdef@eth0": "{}"},
+			says:  []string{"for 1 attachments"},
+			stays: []string{"state/cni/leases/lan/0123456789abcdef@eth0"},
+		},
+		{
+			name:  "refused log records",
+			state: map[string]string{"logs/checkpoint": "x", "logs/dead-letter.jsonl": "x", "logs/dead-letter.jsonl.1": "x"},
+			says:  []string{"logs/dead-letter.jsonl: log records", "logs/dead-letter.jsonl.1: log records"},
+			stays: []string{"state/logs/dead-letter.jsonl", "state/logs/dead-letter.jsonl.1"},
+		},
+		{
+			name:   "somebody's file",
+			state:  map[string]string{"logs/checkpoint": "x", "notes.txt": "x"},
+			stays:  []string{"state/notes.txt"},
+			failed: "not of Truesize's making is in it: notes.txt",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for base, files := range map[string]map[string]string{"run": tc.run, "state": tc.state} {
+				for name, content := range files {
+					path := filepath.Join(dir, base, name)
+					if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var out strings.Builder
+			err := uninstall(t.Context(), &out, filepath.Join(dir, "run"), filepath.Join(dir, "state"), t.TempDir())
+			if tc.failed == "" && err != nil || tc.failed != "" && (err == nil || !strings.Contains(err.Error(), tc.failed)) {
+				t.Errorf("%v, want %q", err, tc.failed)
+			}
+			for _, s := range tc.says {
+				if !strings.Contains(out.String(), s) {
+					t.Errorf("it does not say %q: %s", s, &out)
+				}
+			}
+			var left []string
+			_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					rel, _ := filepath.Rel(dir, path)
+					left = append(left, rel)
+				}
+				return nil
+			})
+			slices.Sort(left)
+			slices.Sort(tc.stays)
+			if !slices.Equal(left, tc.stays) {
+				t.Errorf("left %q, want %q", left, tc.stays)
+			}
+			if entries, _ := os.ReadDir(dir); len(tc.stays) == 0 && len(entries) > 0 {
+				t.Errorf("directories are left: %v", entries)
+			}
+		})
 	}
 }
