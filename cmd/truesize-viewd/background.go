@@ -16,13 +16,15 @@ import (
 const (
 	startsWithin = 40 * time.Second
 	stopsWithin  = 40 * time.Second
+	// successorWithin is how long a view may have to be without a keeper.
+	successorWithin = 10 * time.Second
 )
 
 // startInBackground starts another process of this program, which keeps the
 // view from now on, and returns once it serves. Where a truesize-viewd runs
 // already, the new one takes over from it.
 func startInBackground(ctx context.Context, c config, stderr io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, startsWithin)
+	ctx, cancel := context.WithTimeoutCause(ctx, startsWithin, fmt.Errorf("truesize-viewd does not serve after %v", startsWithin))
 	defer cancel()
 	exe, err := os.Executable()
 	if err != nil {
@@ -43,14 +45,23 @@ func startInBackground(ctx context.Context, c config, stderr io.Writer) error {
 	go func() { ended <- cmd.Wait() }()
 	for {
 		now, err := keeper.Ask(c.path(socketName), keeper.Request{Op: keeper.OpStatus})
-		if err == nil && now.KeeperPID == cmd.Process.Pid && now.Serving && now.ServerPID != before.ServerPID {
+		// The keeper need not be the child: its server may have had to start
+		// another one already.
+		if err == nil && now.Serving && now.KeeperPID != before.KeeperPID && now.ServerPID != before.ServerPID {
 			return nil
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("truesize-viewd ended before it served: %w", errors.Join(err, errors.New("its log says why")))
+			end := fmt.Errorf("truesize-viewd ended before it served: %w", errors.Join(err, errors.New("its log says why")))
+			if cmd.ProcessState.ExitCode() > 0 {
+				return end
+			}
+			// It was killed, or another keeper took over: what it started goes on.
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, successorWithin, end)
+			defer cancel()
 		case <-ctx.Done():
-			return fmt.Errorf("truesize-viewd does not serve yet: %w", ctx.Err())
+			return context.Cause(ctx)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

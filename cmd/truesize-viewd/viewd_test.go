@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/pkg/size"
 	"github.com/truesize/truesize/test/cgroups"
 	"golang.org/x/sys/unix"
@@ -89,6 +90,72 @@ func TestKilledAll(t *testing.T) {
 	}
 	if n := strings.Count(s.mounts(), "fuse.truesize"); n != 1 {
 		t.Errorf("%d views mounted", n)
+	}
+}
+
+// Whoever keeps the view in the end, a start in the background has worked when
+// it is served: systemd ends all processes of a start that has not.
+func TestKeeperKilledWhileStarting(t *testing.T) {
+	for range 5 {
+		s := newStack(t)
+		start := s.command("--background")
+		if err := start.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.command("--stop").Run() })
+		ask := func() (keeper.Reply, bool) {
+			st, err := keeper.Ask(filepath.Join(s.dir, "keeper.sock"), keeper.Request{Op: keeper.OpStatus})
+			return st, err == nil
+		}
+		first := 0
+		s.await("a server", func() bool {
+			st, ok := ask()
+			first = st.KeeperPID
+			return ok && st.ServerPID != 0
+		})
+		_ = unix.Kill(first, unix.SIGKILL)
+		if err := start.Wait(); err != nil {
+			t.Error(err)
+		}
+		s.await("another keeper", func() bool {
+			st, ok := ask()
+			return ok && st.Serving && st.KeeperPID != first
+		})
+		if out, err := s.command("--stop").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// Nobody reads the log any more: the view is served as before.
+func TestLogNobodyReads(t *testing.T) {
+	s := newStack(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	start := s.command("--background")
+	start.Stderr = write
+	t.Cleanup(func() {
+		if out, err := s.command("--stop").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		if m := s.mounts(); m != "" {
+			t.Errorf("left mounted: %s", m)
+		}
+	})
+	if err := errors.Join(start.Run(), write.Close(), read.Close()); err != nil {
+		t.Fatal(err)
+	}
+	first := s.status()
+	_ = unix.Kill(first.ServerPID, unix.SIGKILL) // which the keeper logs
+	s.await("another server", func() bool {
+		st := s.status()
+		return st.Serving && st.ServerPID != first.ServerPID
+	})
+	if st := s.status(); st.KeeperPID != first.KeeperPID {
+		t.Errorf("keeper %d, want %d", st.KeeperPID, first.KeeperPID)
 	}
 }
 
