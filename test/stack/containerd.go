@@ -123,7 +123,12 @@ func writeTemplate(path, text string, values map[string]any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, out.Bytes(), 0o644)
+	// Whoever reads it meanwhile has it whole: an agent that finds its file
+	// empty works with the defaults, in the node's own run directory.
+	if err := os.WriteFile(path+".new", out.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // snapshotter returns overlayfs where the kernel can mount one below dir (it
