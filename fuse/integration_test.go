@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -358,6 +359,14 @@ func TestNothingCanBeWritten(t *testing.T) {
 	s := newServer(t, File{Path: "proc/meminfo", Freshness: time.Hour})
 	dir, l := mounted(t, s), newLines(20)
 	put(t, s, "c1", l)
+	if f, err := os.OpenFile(dir+"/c1/proc/meminfo", os.O_RDWR, 0); !errors.Is(err, unix.EROFS) {
+		t.Errorf("opened for writing: %v, %v; want EROFS", f, err)
+	}
+	// The server refuses all of it by itself: an earlier version's mount, which
+	// outlives its server, was not read-only.
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		t.Fatal(err)
+	}
 	got := runReader(t, "write", dir+"/c1/proc/meminfo").Errors
 	for what, n := range map[string]string{
 		"write": "EROFS", "ftruncate": "EROFS", "ioctl": "ENOTTY", "truncate": "EROFS",

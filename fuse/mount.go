@@ -19,16 +19,16 @@ const FSType = "fuse.truesize"
 // descriptor is in blocking mode; the caller closes it. Everything may be read
 // by every user, and nothing written, so the kernel is not asked to check modes
 // (default_permissions): it would have to get the attributes of every directory
-// on the way first, and those of the root change with each container. The
-// mount's source names the run directory, so that instances on one kernel are
-// told apart (pkg/attach).
+// on the way first, and those of the root change with each container. Files
+// that are bound from it have its flags too. The mount's source names the run
+// directory, so that instances on one kernel are told apart (pkg/attach).
 func Mount(target string) (fd int, err error) {
 	fd, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open /dev/fuse (modprobe fuse?): %w", err)
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other,max_read=%d", fd, maxPayload)
-	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("truesize:"+filepath.Dir(target), target, FSType, flags, data); err != nil {
 		unix.Close(fd)
 		return -1, &os.PathError{Op: "mount " + FSType + " on", Path: target, Err: err}

@@ -11,8 +11,10 @@ const (
 	NumCPUsVar = "NUM_CPUS"
 
 	preloadVar = "LD_PRELOAD"
-	shimRoot   = "/opt/truesize"
-	shimName   = "libtruesize.so"
+	// shimRoot is on the container's own tmpfs: its image and its writable
+	// layer stay as they are, and no mount point has to be made there.
+	shimRoot = "/dev/truesize"
+	shimName = "libtruesize.so"
 )
 
 // ShimTarget returns where the shim of that version (the first 12 hex digits

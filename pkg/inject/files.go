@@ -31,6 +31,11 @@ func Files() []File {
 	}
 }
 
+// onDev returns path as a file on the tmpfs that every container has at /dev.
+// On anything else there, the host's /dev for one, the runtime would make the
+// mount point where the user's files are.
+func onDev(path string) File { return File{Path: path, Base: "/dev", Type: "tmpfs"} }
+
 // A Reason is why a part was left out of an injection.
 type Reason string
 
@@ -102,16 +107,6 @@ func (f File) blocked(mounts []Mount) Reason {
 		return NoBase
 	}
 	return ""
-}
-
-// covered reports whether one of mounts is at target or above it.
-func covered(mounts []Mount, target string) bool {
-	for _, m := range mounts {
-		if dest := path.Clean(m.Destination); dest != "/" && within(target, dest) {
-			return true
-		}
-	}
-	return false
 }
 
 // within reports whether p is dir or below it. Both are clean.

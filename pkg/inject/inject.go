@@ -139,7 +139,9 @@ func Plan(c Container, s size.Size, cfg Config, st State) Adjustment {
 	return a
 }
 
-// planView adds the mounts of the view.
+// planView adds the mounts of the view. They have no options: a bind mount has
+// those of its source, the view is mounted ro,nosuid,nodev,noexec, and to ask
+// for them costs the runtime a second mount of each file.
 func planView(a *Adjustment, c Container, cfg Config, st State) {
 	if !cfg.View {
 		return
@@ -158,7 +160,7 @@ func planView(a *Adjustment, c Container, cfg Config, st State) {
 			Source:      path.Join(cfg.ViewDir, c.ID, f.Path),
 			Destination: f.Path,
 			Type:        "bind",
-			Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+			Options:     []string{"bind"},
 		})
 	}
 }
@@ -172,10 +174,9 @@ func planShim(a *Adjustment, c Container, cfg Config, st State) {
 	case !st.ShimPresent:
 		a.omit("shim", ShimMissing)
 		return
-	case covered(c.Mounts, cfg.ShimTarget):
-		// The runtime would make the mount point inside a volume of the user's,
-		// which leaves files there, or fails where it is read-only.
-		a.omit("shim", OwnMount)
+	}
+	if why := onDev(cfg.ShimTarget).blocked(c.Mounts); why != "" {
+		a.omit("shim", why)
 		return
 	}
 	a.Shim = cfg.ShimTarget
@@ -195,19 +196,20 @@ func planShim(a *Adjustment, c Container, cfg Config, st State) {
 // planPage adds the mount of the size page. Without it the shim answers by
 // NUM_CPUS, and does not follow a resize.
 func planPage(a *Adjustment, c Container, cfg Config, st State) {
-	switch {
-	case st.SizePage == "":
-		a.omit("size page", PageMissing)
-	case covered(c.Mounts, cfg.PageTarget):
-		a.omit("size page", OwnMount)
-	default:
-		a.Mounts = append(a.Mounts, Mount{
-			Source:      st.SizePage,
-			Destination: cfg.PageTarget,
-			Type:        "bind",
-			Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
-		})
+	why := onDev(cfg.PageTarget).blocked(c.Mounts)
+	if st.SizePage == "" {
+		why = PageMissing
 	}
+	if why != "" {
+		a.omit("size page", why)
+		return
+	}
+	a.Mounts = append(a.Mounts, Mount{
+		Source:      st.SizePage,
+		Destination: cfg.PageTarget,
+		Type:        "bind",
+		Options:     []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+	})
 }
 
 // planNumCPUs adds NUM_CPUS. A value of the container's own stays: it is an

@@ -12,9 +12,9 @@ import (
 const (
 	testID     = "0123456789abcdef"
 	testSource = "/var/lib/truesize/shim/0a1b2c3d4e5f/libtruesize.so"
-	testTarget = "/opt/truesize/0a1b2c3d4e5f/libtruesize.so"
+	testTarget = "/dev/truesize/0a1b2c3d4e5f/libtruesize.so"
 	testPage   = "/run/truesize/containers/" + testID + "/size"
-	pageTarget = "/opt/truesize/size"
+	pageTarget = "/dev/truesize/size"
 )
 
 // config returns a configuration that injects everything into everything.
@@ -64,7 +64,7 @@ func TestPlanInjectsEverything(t *testing.T) {
 	}
 	want := Mount{
 		Source: "/run/truesize/view/" + testID + "/proc/cpuinfo", Destination: "/proc/cpuinfo",
-		Type: "bind", Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"},
+		Type: "bind", Options: []string{"bind"},
 	}
 	if !reflect.DeepEqual(a.Mounts[0], want) {
 		t.Errorf("first mount %+v\nwant %+v", a.Mounts[0], want)
@@ -188,14 +188,16 @@ func TestPlanMounts(t *testing.T) {
 			want: []Omission{{online, OwnMount}}},
 		{name: "own /sys", add: []Mount{{Destination: "/sys", Type: "bind"}},
 			want: []Omission{{online, OwnMount}}},
-		{name: "no /sys", only: true, add: []Mount{{Destination: "/proc", Type: "proc"}},
+		{name: "no /sys", only: true, add: []Mount{{Destination: "/proc", Type: "proc"}, {Destination: "/dev", Type: "tmpfs"}},
 			want: []Omission{{online, NoBase}}},
-		{name: "no /proc", only: true, add: []Mount{{Destination: "/sys", Type: "sysfs"}},
+		{name: "no /proc", only: true, add: []Mount{{Destination: "/sys", Type: "sysfs"}, {Destination: "/dev", Type: "tmpfs"}},
 			want: omitted(NoBase, "/proc")},
-		{name: "volume at /opt", add: []Mount{{Destination: "/opt"}}, want: []Omission{{"shim", OwnMount}}},
-		{name: "volume at the shim's directory", add: []Mount{{Destination: "/opt/truesize/"}}, want: []Omission{{"shim", OwnMount}}},
-		{name: "own size page", add: []Mount{{Destination: "/opt/truesize/size"}}, want: []Omission{{"size page", OwnMount}}},
-		{name: "volume beside it", add: []Mount{{Destination: "/opt/truesize-data"}, {Destination: "/opt/app"}}},
+		{name: "the node's /dev", add: []Mount{{Destination: "/dev", Type: "bind"}}, want: []Omission{{"shim", OwnMount}}},
+		{name: "no /dev", only: true, add: []Mount{{Destination: "/proc", Type: "proc"}, {Destination: "/sys", Type: "sysfs"}},
+			want: []Omission{{"shim", NoBase}}},
+		{name: "volume at the shim's directory", add: []Mount{{Destination: "/dev/truesize/"}}, want: []Omission{{"shim", OwnMount}}},
+		{name: "own size page", add: []Mount{{Destination: "/dev/truesize/size"}}, want: []Omission{{"size page", OwnMount}}},
+		{name: "volumes beside it", add: []Mount{{Destination: "/dev/truesize-data"}, {Destination: "/dev/shm"}, {Destination: "/opt"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := container()
@@ -289,7 +291,7 @@ func TestPlanKeepsNumCPUsOfTheSpec(t *testing.T) {
 }
 
 func TestPlanPreload(t *testing.T) {
-	const other = "/opt/truesize/ffffffffffff/libtruesize.so"
+	const other = "/dev/truesize/ffffffffffff/libtruesize.so"
 	for _, tt := range []struct{ old, want string }{
 		{"", testTarget},
 		{" ", testTarget},

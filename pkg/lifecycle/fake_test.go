@@ -156,6 +156,7 @@ func testSpec(id string) Spec {
 			Env: []string{"PATH=/bin"},
 			Mounts: []inject.Mount{
 				{Destination: "/proc", Type: "proc", Source: "proc"},
+				{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"},
 				{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
 			},
 		},

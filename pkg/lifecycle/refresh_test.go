@@ -83,7 +83,7 @@ func TestRefreshAdopts(t *testing.T) {
 	injected.Mounts = append(injected.Mounts,
 		inject.Mount{Source: "/run/truesize/view/" + idA + "/proc/stat", Destination: "/proc/stat"},
 		inject.Mount{Source: "/run/truesize/view/" + idB + "/proc/meminfo", Destination: "/proc/meminfo"}, // another's
-		inject.Mount{Source: "/old.so", Destination: "/opt/truesize/000000000000/libtruesize.so"})
+		inject.Mount{Source: "/old.so", Destination: "/dev/truesize/000000000000/libtruesize.so"})
 	foreign := testSpec(idA)
 	foreign.PID = 42
 	privileged := foreign

@@ -18,7 +18,7 @@ func create(t *testing.T, d *Dir, c *Container) {
 
 func withShim(id string, cpus int) *Container {
 	c := entry(id, cpus)
-	c.Shim, c.Env = "/opt/truesize/x/libtruesize.so", []string{"NUM_CPUS"}
+	c.Shim, c.Env = "/dev/truesize/x/libtruesize.so", []string{"NUM_CPUS"}
 	return c
 }
 

@@ -19,7 +19,7 @@ import (
 
 // SizePagePath is where a container finds its size page: the registry's file,
 // bind-mounted read-only.
-const SizePagePath = "/opt/truesize/size"
+const SizePagePath = "/dev/truesize/size"
 
 // sizePageFile is the page's name within the container's directory.
 const sizePageFile = "size"

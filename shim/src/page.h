@@ -11,7 +11,7 @@
 #include "types.h"
 
 // SIZE_PAGE_PATH is where the container has its page.
-#define SIZE_PAGE_PATH "/opt/truesize/size"
+#define SIZE_PAGE_PATH "/dev/truesize/size"
 
 enum {
 	SIZE_PAGE_BYTES = 4096,

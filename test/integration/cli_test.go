@@ -112,7 +112,7 @@ func TestOwnMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := small()
-	spec.Mounts = []stack.Mount{{Source: own, Target: "/proc/meminfo"}, {Source: dir, Target: "/opt"}}
+	spec.Mounts = []stack.Mount{{Source: own, Target: "/proc/meminfo"}, {Source: dir, Target: "/dev/truesize"}}
 	c := run(t, spec)
 	wantSh(t, c, memTotal, "7")
 	wantSh(t, c, countCPUs, "1")

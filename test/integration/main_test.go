@@ -156,7 +156,7 @@ func wantSize(t *testing.T, c *stack.Container, cpus, mib int) {
 // variable.
 func wantUntouched(t *testing.T, c *stack.Container) {
 	t.Helper()
-	wantSh(t, c, "grep -c -e ' fuse.truesize ' -e ' /opt/truesize' /proc/self/mounts || true", "0")
+	wantSh(t, c, "grep -c -e ' fuse.truesize ' -e ' /dev/truesize' /proc/self/mounts || true", "0")
 	wantSh(t, c, "env | grep -c -e NUM_CPUS -e LD_PRELOAD -e GOMAXPROCS -e CPU_COUNT -e MALLOC_ARENA_MAX || true", "0")
 	wantSh(t, c, countCPUs, hostSh(t, countCPUs))
 	wantSh(t, c, memTotal, hostSh(t, memTotal))

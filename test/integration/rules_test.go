@@ -98,11 +98,25 @@ func TestOwnPreload(t *testing.T) {
 	c := run(t, spec)
 	preload := sh(t, c, "echo $LD_PRELOAD")
 	first, rest, _ := strings.Cut(preload, ":")
-	if first != own || !strings.HasPrefix(rest, "/opt/truesize/") {
+	if first != own || !strings.HasPrefix(rest, "/dev/truesize/") {
 		t.Errorf("LD_PRELOAD is %q, want %s, then the shim", preload, own)
 	}
 	wantSh(t, c, "grep -o -e libanl.so -e libtruesize.so /proc/self/maps | sort -u | tr '\\n' ' '",
 		"libanl.so libtruesize.so ")
+}
+
+// TestRootIsUntouched checks that an injection leaves no mount point or other
+// file in the container's root file system.
+func TestRootIsUntouched(t *testing.T) {
+	spec := small()
+	injected := run(t, spec)
+	spec.Annotations = map[string]string{"truesize.dev/inject": "false"}
+	plain := run(t, spec)
+	wantUntouched(t, plain)
+	const list = "find / -xdev | sort"
+	if got, want := sh(t, injected, list), sh(t, plain, list); got != want {
+		t.Errorf("files of the root file system:\n%s\nwithout an injection:\n%s", got, want)
+	}
 }
 
 // TestPreloadIsQuiet checks that the shim changes nothing for a program that

@@ -23,10 +23,10 @@ func TestFiles(t *testing.T) {
 	}
 	for path, check := range checks {
 		t.Run(path, func(t *testing.T) {
-			content := sh(t, c, "cat "+path+"; grep -c ' "+path+" fuse' /proc/self/mounts")
+			content := sh(t, c, "cat "+path+"; grep -c ' "+path+" fuse.truesize ro,nosuid,nodev,noexec,' /proc/self/mounts")
 			content, mounted, _ := cutLast(content, "\n")
 			if mounted != "1" {
-				t.Errorf("%s is mounted %s times in the container", path, mounted)
+				t.Errorf("%s is mounted read-only %s times in the container", path, mounted)
 			}
 			if strings.Contains(content, "\x00") {
 				t.Errorf("NUL bytes in %q", content)

@@ -91,6 +91,15 @@ func again() error {
 	return nil
 }
 
+// freshDev are shell lines that make a /dev as a container has it: a tmpfs with
+// the devices that programs need, and the directory of the size page.
+const freshDev = `mount -t tmpfs tmpfs /opt
+for d in null zero full random urandom tty; do touch /opt/$d; mount --bind /dev/$d /opt/$d; done
+ln -s /proc/self/fd /opt/fd
+mkdir /opt/truesize
+mount --move /opt /dev
+`
+
 // furnish puts a size page of the machine's size where a container has it.
 func furnish() error {
 	var info syscall.Sysinfo_t
@@ -98,10 +107,10 @@ func furnish() error {
 		return fmt.Errorf("sysinfo: %w", err)
 	}
 	cpus, memory := runtime.NumCPU(), info.Totalram*uint64(info.Unit)
-	dir := filepath.Dir(filepath.Dir(registry.SizePagePath)) // /opt
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	if out, err := exec.Command("sh", "-ec", freshDev).CombinedOutput(); err != nil {
+		return fmt.Errorf("make a /dev: %w: %s", err, out)
 	}
+	dir := filepath.Dir(registry.SizePagePath)
 	d, err := registry.Open(filepath.Join(dir, "registry"))
 	if err != nil {
 		return err
@@ -116,9 +125,6 @@ func furnish() error {
 	}
 	page, err := d.SizePageFile("bench")
 	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(filepath.Dir(registry.SizePagePath), 0o755); err != nil {
 		return err
 	}
 	return os.Symlink(page, registry.SizePagePath)
