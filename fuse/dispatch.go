@@ -154,6 +154,9 @@ func (s *Server) read(in *gofuse.ReadIn, out []byte) int {
 			return reply(out, in.Unique, syscall.EISDIR)
 		}
 	}
+	if in.Offset == 0 {
+		n.renew(time.Now())
+	}
 	size := min(int(in.Size), len(out)-headerOut)
 	direct := in.Flags&syscall.O_DIRECT != 0
 	copied, ok := n.read(out[headerOut:headerOut+size], in.Offset, direct)

@@ -383,6 +383,68 @@ func TestNothingCanBeWritten(t *testing.T) {
 	}
 }
 
+// newborn is of a container that has not started while wait is not 0.
+type newborn struct {
+	*lines
+	wait atomic.Int64
+}
+
+func (n *newborn) Unstarted(time.Time) time.Duration { return time.Duration(n.wait.Load()) }
+
+// Until a container starts the kernel need not ask for its files again: its
+// runtime mounts them. Who reads one all the same gets what it shows now.
+func TestUnstarted(t *testing.T) {
+	const bound = 10 * time.Millisecond
+	s := newServer(t, File{Path: "proc/uptime", Freshness: bound})
+	dir, n := mounted(t, s), &newborn{lines: newLines(1)}
+	n.wait.Store(int64(time.Hour))
+	put(t, s, "c1", n)
+	file := dir + "/c1/proc/uptime"
+	stat := func() {
+		t.Helper()
+		if _, err := os.Stat(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() (snapshot int64) {
+		t.Helper()
+		data, err := os.ReadFile(file)
+		if _, serr := fmt.Sscan(string(data), &snapshot); err != nil || serr != nil {
+			t.Fatalf("%q, %v", data, err)
+		}
+		return snapshot
+	}
+	stat()
+	known := n.n.Load()
+	time.Sleep(2 * bound)
+	stat()
+	if got := n.n.Load(); got != known {
+		t.Errorf("looked at again, it was rendered %d times more", got-known)
+	}
+	first := read()
+	if first <= known {
+		t.Errorf("read after its bound: snapshot %d, that of the look-up is %d", first, known)
+	}
+	time.Sleep(2 * bound)
+	if got := read(); got != first {
+		t.Errorf("read again: snapshot %d, the kernel has %d", got, first)
+	}
+	n.wait.Store(0)
+	s.Started("unknown")
+	s.Started("c1")
+	for deadline := time.Now().Add(generous); read() == first; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel keeps what it has after the start")
+		}
+	}
+	known = n.n.Load()
+	time.Sleep(2 * bound)
+	stat()
+	if n.n.Load() == known {
+		t.Error("the bound does not hold after the start")
+	}
+}
+
 // Reading the version asks the server, every time.
 func TestVersionIsNeverCached(t *testing.T) {
 	s := newServer(t, File{Path: "a"})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/truesize/truesize/fuse/ahead"
@@ -23,6 +24,15 @@ type Content interface {
 	Render(dst []byte, file int) ([]byte, error)
 }
 
+// An Unstarted content is one of a container whose program may not run yet.
+// Nobody reads its files then, but the runtime looks them up to mount them.
+type Unstarted interface {
+	// Unstarted returns for how long from now on the kernel may keep what it
+	// is told of the files, though their bounds are shorter: 0 once the
+	// program may run. The owner calls [Server.Started] when it does.
+	Unstarted(now time.Time) time.Duration
+}
+
 var errEmpty = errors.New("rendered to nothing")
 
 // A node is one file of one container and the snapshot of it that the kernel
@@ -40,6 +50,10 @@ type node struct {
 	made     bool         // since seen was called
 	expected bool         // the next one asks in order to prepare
 	rhythm   ahead.Rhythm // of those for whom it was rendered
+
+	// unstarted is until when the kernel may keep what it was told, though the
+	// bound is shorter, in ns since the epoch: see [Unstarted]. 0: it may not.
+	unstarted atomic.Int64
 
 	// mu guards what a READ copies from: held for a memory copy only.
 	mu    sync.Mutex
@@ -105,8 +119,30 @@ func (n *node) stampAt(now time.Time) stamp {
 	if n.freshness > 0 {
 		// What is left of the bound: a reader's copy is never older than that.
 		s.fresh = max(n.freshness-now.Sub(n.at), 0)
+		if u, ok := n.content.(Unstarted); ok {
+			if wait := u.Unstarted(now); wait > s.fresh {
+				s.fresh = wait
+				n.unstarted.Store(now.Add(wait).UnixNano())
+			}
+		}
 	}
 	return s
+}
+
+// renew renders the snapshot anew for a reader who comes before the kernel has
+// been told that the container has started: the kernel did not ask again. The
+// length is the one that it knows, as always.
+func (n *node) renew(now time.Time) {
+	if until := n.unstarted.Load(); until != 0 && now.UnixNano() < until {
+		_, _ = n.current(now) // on failure the last one is shown
+	}
+}
+
+// started makes the next request render, and ends what unstarted allowed. It
+// reports whether the kernel may hold anything by that.
+func (n *node) started() bool {
+	n.refresh()
+	return n.unstarted.Swap(0) != 0
 }
 
 // scratch holds the buffers into which snapshots are rendered. A snapshot is

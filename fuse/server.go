@@ -162,6 +162,21 @@ func (s *Server) Refresh(file int) {
 	}
 }
 
+// Started says that the program of container id runs: what the kernel was
+// allowed to keep until then is invalidated.
+func (s *Server) Started(id string) {
+	hash, _ := containerHash(id)
+	ct := s.container(hash)
+	if ct == nil || ct.id != id {
+		return
+	}
+	for i := range ct.nodes {
+		if ct.nodes[i].started() {
+			s.notify.inode(ct.nodes[i].id)
+		}
+	}
+}
+
 // Remove takes container id away. When it returns, no render of its content
 // runs, nor will. Its nodes answer ESTALE from then on.
 func (s *Server) Remove(id string) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/truesize/truesize/fuse"
@@ -28,6 +29,9 @@ type container struct {
 	sized *sized
 	// bad says that the entry cannot be used: every file is the host's.
 	bad bool
+	// unstarted is until when the container is taken for one whose program
+	// does not run yet, in ns since the epoch; 0 once it may.
+	unstarted atomic.Int64
 	// unread says that nobody has looked into the entry yet.
 	unread bool
 
@@ -54,11 +58,39 @@ type taskCount struct{ running, blocked, total, lastPID int }
 func newContainer(v *View, id string) *container { return &container{v: v, id: id} }
 
 // update takes over an entry. It returns whether what the kernel holds of the
-// container's files has to go.
-func (c *container) update(e *registry.Container) (changed bool) {
+// container's files has to go, and whether the container has started since.
+func (c *container) update(e *registry.Container) (changed, started bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.take(e)
+	waits := c.unstarted.Load() != 0
+	changed = c.take(e)
+	return changed, waits && e.PID > 0
+}
+
+// unstartedFor is for how long after its registration a container may be taken
+// for one that has not started, while nothing tells that it has.
+const unstartedFor = time.Second
+
+// wait notes whether the container's program may run. mu is held.
+func (c *container) wait(e *registry.Container, first bool) {
+	switch now := time.Now(); {
+	case e.PID > 0:
+		c.unstarted.Store(0)
+	case first:
+		if left := unstartedFor - now.Sub(e.CreatedAt); left > 0 {
+			c.unstarted.Store(now.Add(min(left, unstartedFor)).UnixNano())
+		}
+	}
+}
+
+// Unstarted is [fuse.Unstarted]: a runtime mounts the files between the
+// registration and the start.
+func (c *container) Unstarted(now time.Time) time.Duration {
+	until := c.unstarted.Load()
+	if until == 0 {
+		return 0
+	}
+	return min(max(time.Duration(until-now.UnixNano()), 0), unstartedFor)
 }
 
 // read reads the entry of a container that was looked up before anything told
@@ -95,6 +127,7 @@ func (c *container) take(e *registry.Container) (changed bool) {
 	}
 	c.bad = false
 	c.move(e.Cgroup, e.PID)
+	c.wait(e, first)
 	c.start = c.startOf(e)
 	if first {
 		c.openCounters()

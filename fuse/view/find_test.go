@@ -89,6 +89,44 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// A container is taken for one that has not started until its process is known,
+// and for a second only.
+func TestUnstarted(t *testing.T) {
+	v := newTestView(t)
+	for name, tt := range map[string]struct {
+		age time.Duration // since its registration
+		pid int
+		min time.Duration
+	}{
+		"new":                {0, 0, unstartedFor / 2},
+		"runs":               {0, 1, 0},
+		"old":                {time.Minute, 0, 0},
+		"the clock was back": {-time.Hour, 0, unstartedFor / 2},
+	} {
+		e := testEntry("c", 2)
+		e.CreatedAt, e.PID = time.Now().Add(-tt.age), tt.pid
+		c := newContainer(v, "c")
+		c.update(e)
+		if got := c.Unstarted(time.Now()); got < tt.min || got > 2*tt.min {
+			t.Errorf("%s: %v, want %v to %v", name, got, tt.min, 2*tt.min)
+		}
+		if got := c.Unstarted(time.Now().Add(2 * unstartedFor)); got != 0 {
+			t.Errorf("%s: %v after its time", name, got)
+		}
+		waits := tt.min > 0
+		e.PID = 1
+		if changed, started := c.update(e); changed || started != waits {
+			t.Errorf("%s: told of its process: changed %t, started %t", name, changed, started)
+		}
+		if got := c.Unstarted(time.Now()); got != 0 {
+			t.Errorf("%s: %v after its start", name, got)
+		}
+		if _, started := c.update(e); started {
+			t.Errorf("%s: started twice", name)
+		}
+	}
+}
+
 // A look-up, the event of the same entry, and readers meet.
 func TestFindBesideReload(t *testing.T) {
 	v := newTestView(t)

@@ -251,8 +251,11 @@ func (v *View) reload(id string) {
 	if fresh {
 		c = newContainer(v, id)
 	}
-	if changed := c.update(e); changed && !v.put(id, c) {
+	switch changed, started := c.update(e); {
+	case changed && !v.put(id, c):
 		c.close()
+	case started:
+		v.Server.Started(id)
 	}
 }
 
