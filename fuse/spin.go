@@ -3,6 +3,7 @@ package fuse
 import (
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,11 +42,13 @@ func (s *spinner) wait(fd int) {
 	if s.spent > spinSaved {
 		return
 	}
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	poll, now := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}, unix.Timespec{}
 	for {
-		n, err := unix.Poll(fds, 0)
+		// Without the scheduler's knowledge: it would take this thread's place
+		// away, and wake another one, for a call that does not wait.
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 		passed := time.Since(start)
-		if n > 0 || err != nil || passed > spinFor {
+		if n > 0 || errno != 0 || passed > spinFor {
 			s.spent += passed
 			return
 		}

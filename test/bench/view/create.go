@@ -23,6 +23,9 @@ import (
 // agent: both cases meet the same machine, in turns.
 const batch = 10
 
+// mostPaced bounds the containers that are made one a second.
+const mostPaced = 60
+
 // A creation is what Truesize adds to the creation of containers.
 type creation struct {
 	without, with latency // of CreateContainer and StartContainer together
@@ -110,7 +113,11 @@ func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) err
 		if err := l.skip(); err != nil {
 			return err
 		}
-		for turn := range b.creates / batch {
+		n := b.creates
+		if of.how == paced {
+			n = min(n, mostPaced)
+		}
+		for turn := range n / batch {
 			if _, err := m.batch(b.ctx, fmt.Sprintf("%s-%d", of.name, turn), batch, of.how); err != nil {
 				return err
 			}

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.IntVar(&o.rounds, "rounds", 48, "turns of each peer, of readers that do not pause")
 	fs.IntVar(&o.samples, "samples", 40, "reads of each file by the readers that come about once a second")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")
-	fs.IntVar(&o.creates, "creates", 50, "containers created with the agent, and as many without")
+	fs.IntVar(&o.creates, "creates", 150, "containers created with the agent, and as many without")
 	only := fs.String("only", strings.Join(parts, ","), "the parts to measure; the report is written if it is all of them")
 	if err := fs.Parse(args); err != nil {
 		return err
