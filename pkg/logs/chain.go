@@ -76,10 +76,14 @@ type entry struct {
 	marks []mark
 }
 
-// head returns the oldest file that is not read to its end.
+// head returns the oldest file that is not read to its end, nil while an older
+// one may not have been found yet.
 func (c *chain) head() *file {
 	for _, f := range c.files {
 		if !f.final && f.shadowOf == nil && f.src != nil {
+			if f.listing == c.dir.listing {
+				return nil
+			}
 			return f
 		}
 	}

@@ -39,6 +39,7 @@ type file struct {
 	// present says that the file has a name in its directory. Without it is
 	// open, or done.
 	present   bool
+	listing   uint64 // of its directory, in which it was found first
 	inode     inode
 	src       content // nil when closed
 	gzip      bool

@@ -12,8 +12,42 @@ import (
 	"github.com/truesize/truesize/pkg/logs/source"
 )
 
-// lookLogs compares a log directory with what is known of it.
+// listings is how often a directory is listed in a row, while files come.
+const listings = 16
+
+// lookLogs compares a log directory with what is known of it. A rotation may
+// fall into a listing, so that a file is found and the one before it is not: a
+// file may be read when a listing has ended that began after it was opened.
 func (l *loop) lookLogs(d *dir) {
+	var found map[inode]string
+	for range listings {
+		d.listing++
+		files := l.fileNum
+		if found = l.list(d); l.fileNum == files {
+			break
+		}
+	}
+	for key, f := range d.files {
+		if _, ok := found[key]; !ok {
+			l.lostName(d, key, f)
+		}
+	}
+	l.reshadow(d)
+	l.identifyAll(d)
+	for _, c := range d.chains {
+		c.sort()
+		l.ready(c)
+	}
+	if !d.seen {
+		d.seen = true
+		l.goneMeanwhile(d)
+	}
+	l.prune(d)
+}
+
+// list takes note of the files that a log directory has, and returns their
+// names.
+func (l *loop) list(d *dir) map[inode]string {
 	found := map[inode]string{}
 	for name := range l.names(d, false) {
 		var st unix.Stat_t
@@ -37,22 +71,7 @@ func (l *loop) lookLogs(d *dir) {
 		found[key] = name
 		l.found(d, key, name, st.Size)
 	}
-	for key, f := range d.files {
-		if _, ok := found[key]; !ok {
-			l.lostName(d, key, f)
-		}
-	}
-	l.reshadow(d)
-	l.identifyAll(d)
-	for _, c := range d.chains {
-		c.sort()
-		l.ready(c)
-	}
-	if !d.seen {
-		d.seen = true
-		l.goneMeanwhile(d)
-	}
-	l.prune(d)
+	return found
 }
 
 // found takes note of a name in a log directory.
@@ -124,11 +143,16 @@ func (l *loop) newFile(d *dir, name string) {
 		}
 		return
 	}
+	if f := d.files[inode{uint64(st.Dev), st.Ino}]; f != nil && f.src != nil {
+		src.Close() // renamed since it was listed: the next listing tells
+		d.dirty = true
+		return
+	}
 	l.fileNum++
 	f := &file{
 		num: l.fileNum, as: as, name: name, present: true, inode: inode{uint64(st.Dev), st.Ino},
 		gzip: as.Gzip, midStart: -1, size: st.Size, lastGrowth: l.now,
-		firstSeen: strings.TrimPrefix(d.rel+"/"+name, "/"),
+		firstSeen: strings.TrimPrefix(d.rel+"/"+name, "/"), listing: d.listing,
 	}
 	if f.gzip {
 		f.src, f.size = &gzipContent{f: src}, 0

@@ -81,7 +81,7 @@ func (l *loop) replayChain(path string, src *os.File) (*chain, *file, error) {
 	if kind == source.Files {
 		ref.Container = as.Base
 	}
-	d := &dir{kind: kind, path: filepath.Dir(path), rel: rel, byID: map[string]*file{}, chains: map[string]*chain{}, files: map[inode]*file{}, seen: true}
+	d := &dir{kind: kind, path: filepath.Dir(path), rel: rel, byID: map[string]*file{}, chains: map[string]*chain{}, files: map[inode]*file{}, listing: 1, seen: true}
 	f := &file{num: 1, as: as, name: filepath.Base(path), present: true, midStart: -1, size: st.Size, src: plainContent{src}, firstSeen: filepath.Join(rel, filepath.Base(path))}
 	c := &chain{loop: l, dir: d, ref: ref, base: as.Base, files: []*file{f}}
 	f.chain = c

@@ -63,6 +63,22 @@ func TestRename(t *testing.T) {
 	r.until("only the file being written is open", func() bool { return r.status().OpenFiles == 1 })
 }
 
+// However fast a log is rotated, its lines come in order: a rotation may fall
+// into the listing of the directory, and the file that is found then has one
+// before it that is not in the list.
+func TestRotatedWhileListed(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	const n = 300
+	for i := range n {
+		r.write(appLog, cri(numbers(i, i+1)...))
+		r.ok(os.Rename(r.path(appLog), r.path(fmt.Sprintf("%s.20240501-10%02d%02d", appLog, i/60, i%60))))
+	}
+	r.write(appLog, cri(numbers(n, n+1)...))
+	r.want(numbers(0, n+1)...)
+	r.noLoss()
+}
+
 // A racer is a file whose writer, at the very moment when its end was seen,
 // writes once more and goes on to the next file.
 type racer struct {

@@ -56,6 +56,7 @@ type dir struct {
 	skipped bool            // its name is not one of the kind's
 
 	// Of a log directory:
+	listing   uint64 // the last one's number
 	ref       Ref
 	chains    map[string]*chain
 	files     map[inode]*file
