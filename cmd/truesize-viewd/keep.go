@@ -18,6 +18,7 @@ import (
 	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/view"
 	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/threads"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,12 +157,13 @@ func (c *config) hostFile(path string) ([]byte, error) {
 // CAP_SYS_RESOURCE and CAP_SYS_NICE; without them all is as before.
 func takePrecedence() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-998"), 0)
-	threads, _ := os.ReadDir("/proc/self/task") // the priority is each thread's own, and inherited
-	for _, t := range threads {
+	tasks, _ := os.ReadDir("/proc/self/task") // the priority is each thread's own, and inherited
+	for _, t := range tasks {
 		if tid, err := strconv.Atoi(t.Name()); err == nil {
 			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -10)
 		}
 	}
+	_ = threads.Soon()
 }
 
 // upgradeToSelf has this process's keeper serve by its own version.

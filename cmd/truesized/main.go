@@ -16,6 +16,7 @@ import (
 
 	"github.com/truesize/truesize/pkg/agent"
 	"github.com/truesize/truesize/pkg/config"
+	"github.com/truesize/truesize/pkg/threads"
 	"github.com/truesize/truesize/pkg/version"
 )
 
@@ -47,6 +48,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				return err
 			}
 			log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+			if err := threads.Soon(); err != nil {
+				log.Warn("runtimes may wait longer for answers while the CPUs are busy", "error", err)
+			}
 			return agent.Run(cmd.Context(), cfg, log)
 		},
 	}

@@ -28,7 +28,9 @@ const mostPaced = 60
 
 // A creation is what Truesize adds to the creation of containers.
 type creation struct {
-	without, with latency // of CreateContainer and StartContainer together
+	// CreateContainer and StartContainer together, without Truesize, of
+	// containers that it leaves alone, and of those that it injects.
+	without, alone, with latency
 	// How long the agent takes to answer NRI's CreateContainer, of containers
 	// made one after the other, one a second, and ten at once.
 	serial, paced, crowd latency
@@ -60,7 +62,7 @@ func (b *bench) creations() (c creation, err error) {
 
 // turns makes containers with the agent and without, in turns.
 func (c *creation) turns(b *bench, s *stack.Stack, m maker, l *agentLog) error {
-	var with, without, handling []time.Duration
+	var with, alone, without, handling []time.Duration
 	for turn := range b.creates/batch + 1 {
 		off, err := m.batch(b.ctx, fmt.Sprintf("off-%d", turn), batch, serially)
 		if err != nil {
@@ -76,16 +78,22 @@ func (c *creation) turns(b *bench, s *stack.Stack, m maker, l *agentLog) error {
 		if err != nil {
 			return err
 		}
+		left, err := leftAlone(m).batch(b.ctx, fmt.Sprintf("left-%d", turn), batch, serially)
+		if err != nil {
+			return err
+		}
 		s.StopAgent()
 		took, err := l.handled()
 		if err != nil {
 			return err
 		}
 		if turn > 0 { // the first turn warms both up
-			without, with, handling = append(without, off...), append(with, on...), append(handling, took...)
+			without, alone, with = append(without, off...), append(alone, left...), append(with, on...)
+			handling = append(handling, took...)
 		}
 	}
-	c.with, c.without, c.serial = summarize("", with), summarize("", without), summarize("", handling)
+	c.without, c.alone, c.with = summarize("", without), summarize("", alone), summarize("", with)
+	c.serial = summarize("", handling)
 	return nil
 }
 
@@ -135,9 +143,11 @@ func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) err
 func (c *creation) report(w io.Writer) {
 	fmt.Fprintf(w, "### Creation of containers\n\n"+
 		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
-		"without Truesize p50 %s, with it p50 %s, %s.\n\n"+
+		"without Truesize p50 %s, with it p50 %s, %s; of containers that it leaves alone, for\n"+
+		"which the runtime asks it all the same, p50 %s, %s.\n\n"+
 		"The agent's answer to NRI's CreateContainer, by the agent's log:\n\n",
-		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50))
+		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50),
+		ms(c.alone.P50), ratio(c.alone.P50, c.without.P50))
 	table(w, func(t func(cells ...string)) {
 		t("containers are made", "p50", "p99", "requests")
 		t("one after the other", ms(c.serial.P50), ms(c.serial.P99), strconv.Itoa(c.serial.Reads))
@@ -150,6 +160,14 @@ func (c *creation) report(w io.Writer) {
 type maker struct {
 	client cri.RuntimeServiceClient
 	parent string // cgroup
+	// annotations are those of the pods.
+	annotations map[string]string
+}
+
+// leftAlone returns m for pods that do not want Truesize.
+func leftAlone(m maker) maker {
+	m.annotations = map[string]string{"truesize.dev/inject": "false"}
+	return m
 }
 
 // A pace is how the containers of a batch follow each other.
@@ -165,7 +183,8 @@ const (
 // removes it.
 func (m maker) batch(ctx context.Context, name string, n int, how pace) (ds []time.Duration, err error) {
 	pod := &cri.PodSandboxConfig{
-		Metadata: &cri.PodSandboxMetadata{Name: name, Namespace: "bench", Uid: name},
+		Metadata:    &cri.PodSandboxMetadata{Name: name, Namespace: "bench", Uid: name},
+		Annotations: m.annotations,
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    path.Join(m.parent, name),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces()},
