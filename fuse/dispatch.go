@@ -155,7 +155,7 @@ func (s *Server) read(in *gofuse.ReadIn, out []byte) int {
 		}
 	}
 	if in.Offset == 0 {
-		n.renew(time.Now())
+		n.renew()
 	}
 	size := min(int(in.Size), len(out)-headerOut)
 	direct := in.Flags&syscall.O_DIRECT != 0

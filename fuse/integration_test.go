@@ -389,7 +389,7 @@ type newborn struct {
 	wait atomic.Int64
 }
 
-func (n *newborn) Unstarted(time.Time) time.Duration { return time.Duration(n.wait.Load()) }
+func (n *newborn) Unstarted() time.Duration { return time.Duration(n.wait.Load()) }
 
 // Until a container starts the kernel need not ask for its files again: its
 // runtime mounts them. Who reads one all the same gets what it shows now.

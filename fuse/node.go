@@ -30,7 +30,7 @@ type Unstarted interface {
 	// Unstarted returns for how long from now on the kernel may keep what it
 	// is told of the files, though their bounds are shorter: 0 once the
 	// program may run. The owner calls [Server.Started] when it does.
-	Unstarted(now time.Time) time.Duration
+	Unstarted() time.Duration
 }
 
 var errEmpty = errors.New("rendered to nothing")
@@ -51,9 +51,9 @@ type node struct {
 	expected bool         // the next one asks in order to prepare
 	rhythm   ahead.Rhythm // of those for whom it was rendered
 
-	// unstarted is until when the kernel may keep what it was told, though the
-	// bound is shorter, in ns since the epoch: see [Unstarted]. 0: it may not.
-	unstarted atomic.Int64
+	// unstarted says that the kernel may keep what it was told last for longer
+	// than the bound: see [Unstarted].
+	unstarted atomic.Bool
 
 	// mu guards what a READ copies from: held for a memory copy only.
 	mu    sync.Mutex
@@ -120,10 +120,9 @@ func (n *node) stampAt(now time.Time) stamp {
 		// What is left of the bound: a reader's copy is never older than that.
 		s.fresh = max(n.freshness-now.Sub(n.at), 0)
 		if u, ok := n.content.(Unstarted); ok {
-			if wait := u.Unstarted(now); wait > s.fresh {
-				s.fresh = wait
-				n.unstarted.Store(now.Add(wait).UnixNano())
-			}
+			wait := u.Unstarted()
+			n.unstarted.Store(wait > s.fresh)
+			s.fresh = max(s.fresh, wait)
 		}
 	}
 	return s
@@ -132,17 +131,18 @@ func (n *node) stampAt(now time.Time) stamp {
 // renew renders the snapshot anew for a reader who comes before the kernel has
 // been told that the container has started: the kernel did not ask again. The
 // length is the one that it knows, as always.
-func (n *node) renew(now time.Time) {
-	if until := n.unstarted.Load(); until != 0 && now.UnixNano() < until {
-		_, _ = n.current(now) // on failure the last one is shown
+func (n *node) renew() {
+	if n.unstarted.Load() {
+		_, _ = n.current(time.Now()) // on failure the last one is shown
 	}
 }
 
-// started makes the next request render, and ends what unstarted allowed. It
-// reports whether the kernel may hold anything by that.
+// started ends what unstarted allowed, and reports whether the kernel may hold
+// anything by that. A stamp that is being made is made before or after.
 func (n *node) started() bool {
-	n.refresh()
-	return n.unstarted.Swap(0) != 0
+	n.render.Lock()
+	defer n.render.Unlock()
+	return n.unstarted.Swap(false)
 }
 
 // scratch holds the buffers into which snapshots are rendered. A snapshot is

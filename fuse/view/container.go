@@ -30,7 +30,8 @@ type container struct {
 	// bad says that the entry cannot be used: every file is the host's.
 	bad bool
 	// unstarted is until when the container is taken for one whose program
-	// does not run yet, in ns since the epoch; 0 once it may.
+	// does not run yet, in ns since boot, which no clock that is set moves; 0
+	// once it may.
 	unstarted atomic.Int64
 	// unread says that nobody has looked into the entry yet.
 	unread bool
@@ -73,24 +74,24 @@ const unstartedFor = time.Second
 
 // wait notes whether the container's program may run. mu is held.
 func (c *container) wait(e *registry.Container, first bool) {
-	switch now := time.Now(); {
+	switch {
 	case e.PID > 0:
 		c.unstarted.Store(0)
 	case first:
-		if left := unstartedFor - now.Sub(e.CreatedAt); left > 0 {
-			c.unstarted.Store(now.Add(min(left, unstartedFor)).UnixNano())
+		if left := unstartedFor - time.Since(e.CreatedAt); left > 0 {
+			c.unstarted.Store(int64(boottime() + min(left, unstartedFor)))
 		}
 	}
 }
 
 // Unstarted is [fuse.Unstarted]: a runtime mounts the files between the
 // registration and the start.
-func (c *container) Unstarted(now time.Time) time.Duration {
+func (c *container) Unstarted() time.Duration {
 	until := c.unstarted.Load()
 	if until == 0 {
 		return 0
 	}
-	return min(max(time.Duration(until-now.UnixNano()), 0), unstartedFor)
+	return max(time.Duration(until)-boottime(), 0)
 }
 
 // read reads the entry of a container that was looked up before anything told
