@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/truesize/truesize/fuse/view"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/threads"
-	"golang.org/x/sys/unix"
 )
 
 const socketName = "keeper.sock"
@@ -157,12 +155,7 @@ func (c *config) hostFile(path string) ([]byte, error) {
 // CAP_SYS_RESOURCE and CAP_SYS_NICE; without them all is as before.
 func takePrecedence() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-998"), 0)
-	tasks, _ := os.ReadDir("/proc/self/task") // the priority is each thread's own, and inherited
-	for _, t := range tasks {
-		if tid, err := strconv.Atoi(t.Name()); err == nil {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -10)
-		}
-	}
+	_ = threads.Nice(-10)
 	_ = threads.Soon()
 }
 

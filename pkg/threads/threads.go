@@ -1,4 +1,4 @@
-// Package threads asks the kernel to run this process's threads soon.
+// Package threads tells the kernel how to schedule this process's threads.
 package threads
 
 import (
@@ -23,17 +23,37 @@ const shortSlice = 100 * time.Microsecond
 // Kernels before 6.12 have one slice for all, and ignore it. Threads that are
 // started later inherit it.
 func Soon() error {
+	if err := each(soon); err != nil {
+		return fmt.Errorf("shorten the threads' slices: %w", err)
+	}
+	return nil
+}
+
+// Nice gives every thread of this process that nice value, -20 to 19. A lower
+// one than it has needs CAP_SYS_NICE. Threads that are started later inherit
+// it.
+func Nice(value int) error {
+	err := each(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, value) })
+	if err != nil {
+		return fmt.Errorf("set the threads' nice value to %d: %w", value, err)
+	}
+	return nil
+}
+
+// each calls set with the id of every thread of this process, until it fails. A
+// thread may end meanwhile.
+func each(set func(tid int) error) error {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return fmt.Errorf("list own threads: %w", err)
+		return err
 	}
 	for _, t := range tasks {
 		tid, err := strconv.Atoi(t.Name())
 		if err != nil {
-			continue
+			return err
 		}
-		if err := soon(tid); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("shorten a thread's slice: %w", err)
+		if err := set(tid); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
 		}
 	}
 	return nil

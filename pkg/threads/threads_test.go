@@ -50,3 +50,24 @@ func TestSoon(t *testing.T) {
 		}
 	}
 }
+
+func TestNice(t *testing.T) {
+	before, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := before.Nice + 1
+	if err := Nice(int(want)); err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(tasks) < 2 {
+		t.Fatal(tasks, err)
+	}
+	for _, task := range tasks {
+		tid, _ := strconv.Atoi(task.Name())
+		if attr, err := unix.SchedGetAttr(tid, 0); err != nil || attr.Nice != want {
+			t.Errorf("thread %d: nice %v, %v; want %d", tid, attr, err, want)
+		}
+	}
+}
