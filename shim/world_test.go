@@ -13,6 +13,7 @@ import (
 
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/shim"
+	"github.com/truesize/truesize/test/freshdev"
 )
 
 // A world is a libc and an architecture to run programs in.
@@ -167,20 +168,10 @@ func (w world) launch(t *testing.T, env []string) []string {
 	return line
 }
 
-// freshDev are shell lines that make a /dev as a container has it: a tmpfs with
-// the devices that programs need, and the shim's directory.
-const freshDev = `mount -t tmpfs tmpfs /opt
-for d in null zero full random urandom tty; do touch /opt/$d; mount --bind /dev/$d /opt/$d; done
-ln -s /proc/self/fd /opt/fd
-mkdir /opt/shm /opt/truesize
-chmod 1777 /opt/shm
-mount --move /opt /dev
-`
-
 // mounts returns the shell lines that furnish the box.
 func (b box) mounts(t *testing.T) string {
 	var s strings.Builder
-	s.WriteString(freshDev)
+	s.WriteString(freshdev.Script)
 	if b.page != "" {
 		fmt.Fprintf(&s, "if [ -d %[1]s ]; then mkdir %[2]s; else touch %[2]s; fi\nmount --bind -o ro %[1]s %[2]s\n",
 			b.page, registry.SizePagePath)

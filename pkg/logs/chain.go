@@ -80,12 +80,13 @@ type entry struct {
 // one may not have been found yet.
 func (c *chain) head() *file {
 	for _, f := range c.files {
-		if !f.final && f.shadowOf == nil && f.src != nil {
-			if f.listing == c.dir.listing {
-				return nil
-			}
-			return f
+		if f.final || f.shadowOf != nil || f.src == nil {
+			continue
 		}
+		if f.listing == c.dir.listing {
+			return nil
+		}
+		return f
 	}
 	return nil
 }

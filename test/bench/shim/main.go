@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/test/freshdev"
 )
 
 // inside marks the process that has the mount namespace.
@@ -91,15 +92,6 @@ func again() error {
 	return nil
 }
 
-// freshDev are shell lines that make a /dev as a container has it: a tmpfs with
-// the devices that programs need, and the directory of the size page.
-const freshDev = `mount -t tmpfs tmpfs /opt
-for d in null zero full random urandom tty; do touch /opt/$d; mount --bind /dev/$d /opt/$d; done
-ln -s /proc/self/fd /opt/fd
-mkdir /opt/truesize
-mount --move /opt /dev
-`
-
 // furnish puts a size page of the machine's size where a container has it.
 func furnish() error {
 	var info syscall.Sysinfo_t
@@ -107,7 +99,7 @@ func furnish() error {
 		return fmt.Errorf("sysinfo: %w", err)
 	}
 	cpus, memory := runtime.NumCPU(), info.Totalram*uint64(info.Unit)
-	if out, err := exec.Command("sh", "-ec", freshDev).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-ec", freshdev.Script).CombinedOutput(); err != nil {
 		return fmt.Errorf("make a /dev: %w: %s", err, out)
 	}
 	dir := filepath.Dir(registry.SizePagePath)

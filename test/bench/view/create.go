@@ -20,7 +20,7 @@ import (
 )
 
 // batch is how many containers are made between a start and a stop of the
-// agent: both cases meet the same machine, in turns.
+// agent: all cases meet the same machine, in turns.
 const batch = 10
 
 // mostPaced bounds the containers that are made one a second.
