@@ -144,24 +144,26 @@ func (s *Server) lookup(h *gofuse.InHeader, payload, out []byte) int {
 func (s *Server) read(in *gofuse.ReadIn, out []byte) int {
 	n := &s.service
 	if in.NodeId != versionID {
-		var e *entry
-		_, n, e = s.lookupNode(in.NodeId)
+		var (
+			ct *container
+			e  *entry
+		)
+		ct, n, e = s.lookupNode(in.NodeId)
 		switch {
 		case e == nil:
 			s.stats.staleNodes.Add(1)
 			return reply(out, in.Unique, syscall.ESTALE)
 		case n == nil:
 			return reply(out, in.Unique, syscall.EISDIR)
+		case n.unstarted.Load():
+			s.begun(ct, n, in.Offset)
 		}
-	}
-	if in.Offset == 0 {
-		n.renew()
 	}
 	size := min(int(in.Size), len(out)-headerOut)
 	direct := in.Flags&syscall.O_DIRECT != 0
 	copied, ok := n.read(out[headerOut:headerOut+size], in.Offset, direct)
 	if !ok { // a predecessor reported the size: its snapshot went with it
-		if _, err := n.current(time.Now()); err == errRemoved {
+		if _, err := n.snapshot(time.Now()); err == errRemoved {
 			return reply(out, in.Unique, syscall.ESTALE)
 		}
 		if copied, ok = n.read(out[headerOut:headerOut+size], in.Offset, direct); !ok {

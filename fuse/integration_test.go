@@ -386,63 +386,118 @@ func TestNothingCanBeWritten(t *testing.T) {
 // newborn is of a container that has not started while wait is not 0.
 type newborn struct {
 	*lines
-	wait atomic.Int64
+	wait   atomic.Int64
+	length int
 }
 
 func (n *newborn) Unstarted() time.Duration { return time.Duration(n.wait.Load()) }
+func (n *newborn) Length(int) int           { return n.length }
+func (n *newborn) Begun()                   { n.wait.Store(0) }
 
-// Until a container starts the kernel need not ask for its files again: its
-// runtime mounts them. Who reads one all the same gets what it shows now.
+// Until a container starts its files are not rendered to be looked at, nor does
+// the kernel ask for them again: its runtime mounts them.
 func TestUnstarted(t *testing.T) {
-	const bound = 10 * time.Millisecond
-	s := newServer(t, File{Path: "proc/uptime", Freshness: bound})
-	dir, n := mounted(t, s), &newborn{lines: newLines(1)}
-	n.wait.Store(int64(time.Hour))
+	const (
+		bound  = 10 * time.Millisecond
+		length = 64 // of newLines(1)
+	)
+	for _, tt := range []struct {
+		name   string
+		length int
+		begin  func(s *Server, n *newborn, file string)
+	}{
+		{"told of its start", length, func(s *Server, n *newborn, file string) {
+			n.wait.Store(0)
+			s.Started("unknown")
+			s.Started("c1")
+		}},
+		{"read", length, func(s *Server, n *newborn, file string) {
+			known := n.n.Load()
+			if got := snapshotOf(t, file); got != known+1 {
+				t.Errorf("read: snapshot %d, want a new one after %d", got, known)
+			}
+		}},
+		{"of a length that only rendering tells, read", 0, func(s *Server, n *newborn, file string) {
+			known := n.n.Load()
+			if got := snapshotOf(t, file); got != known+1 {
+				t.Errorf("read: snapshot %d, want a new one after %d", got, known)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newServer(t, File{Path: "proc/uptime", Freshness: bound})
+			dir, n := mounted(t, s), &newborn{lines: newLines(1), length: tt.length}
+			served(t, dir) // it renders what it begins with
+			n.wait.Store(int64(time.Hour))
+			put(t, s, "c1", n)
+			file := dir + "/c1/proc/uptime"
+			for range 2 {
+				if fi, err := os.Stat(file); err != nil || fi.Size() != length {
+					t.Fatal(fi, err)
+				}
+				time.Sleep(2 * bound)
+			}
+			if got := n.n.Load(); got != int64(length-tt.length)/length {
+				t.Errorf("looked at: rendered %d times", got)
+			}
+			tt.begin(s, n, file)
+			known := n.n.Load()
+			for deadline := time.Now().Add(generous); n.n.Load() == known; time.Sleep(2 * bound) {
+				if snapshotOf(t, file); time.Now().After(deadline) {
+					t.Fatal("the kernel keeps what it has after the start")
+				}
+			}
+			known = n.n.Load()
+			time.Sleep(2 * bound)
+			if got := snapshotOf(t, file); got <= known {
+				t.Errorf("after the start and the bound: snapshot %d, %d was there before", got, known)
+			}
+		})
+	}
+}
+
+// The first snapshot is the one that was announced: the kernel keeps its page.
+func TestAnnouncedMtime(t *testing.T) {
+	n := &newborn{lines: newLines(1), length: 64}
+	n.wait.Store(int64(2 * time.Hour))
+	s := newServer(t, File{Path: "proc/uptime", Freshness: time.Hour})
+	dir := mounted(t, s)
+	served(t, dir)
 	put(t, s, "c1", n)
 	file := dir + "/c1/proc/uptime"
-	stat := func() {
-		t.Helper()
-		if _, err := os.Stat(file); err != nil {
-			t.Fatal(err)
-		}
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	read := func() (snapshot int64) {
-		t.Helper()
-		data, err := os.ReadFile(file)
-		if _, serr := fmt.Sscan(string(data), &snapshot); err != nil || serr != nil {
-			t.Fatalf("%q, %v", data, err)
-		}
-		return snapshot
+	snapshotOf(t, file)
+	time.Sleep(50 * time.Millisecond) // the kernel is told that it has to ask
+	reads := s.stats.requests[opRead].Load()
+	snapshotOf(t, file)
+	after, err := os.Stat(file)
+	if err != nil || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("mtime %v, announced %v; %v", after.ModTime(), before.ModTime(), err)
 	}
-	stat()
-	known := n.n.Load()
-	time.Sleep(2 * bound)
-	stat()
-	if got := n.n.Load(); got != known {
-		t.Errorf("looked at again, it was rendered %d times more", got-known)
+	if got := s.stats.requests[opRead].Load(); got != reads {
+		t.Errorf("read again: %d READs, the page was there", got-reads)
 	}
-	first := read()
-	if first <= known {
-		t.Errorf("read after its bound: snapshot %d, that of the look-up is %d", first, known)
+}
+
+// served waits until the server serves.
+func served(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := os.Stat(dir + "/.truesize/version"); err != nil {
+		t.Fatal(err)
 	}
-	time.Sleep(2 * bound)
-	if got := read(); got != first {
-		t.Errorf("read again: snapshot %d, the kernel has %d", got, first)
+}
+
+// snapshotOf reads the number of the snapshot that a file of lines shows.
+func snapshotOf(t *testing.T, file string) (n int64) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if _, serr := fmt.Sscan(string(data), &n); err != nil || serr != nil {
+		t.Fatalf("%q, %v", data, err)
 	}
-	n.wait.Store(0)
-	s.Started("unknown")
-	s.Started("c1")
-	for deadline := time.Now().Add(generous); read() == first; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the kernel keeps what it has after the start")
-		}
-	}
-	known = n.n.Load()
-	time.Sleep(2 * bound)
-	stat()
-	if n.n.Load() == known {
-		t.Error("the bound does not hold after the start")
-	}
+	return n
 }
 
 // Reading the version asks the server, every time.

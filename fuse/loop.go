@@ -32,7 +32,7 @@ func (s *Server) Serve(ctx context.Context, fd int) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.notify.run(ctx, fd, &s.stats)
-	go s.recheck()
+	go s.recheck(s.listing())
 	go s.prepare(ctx)
 	done := make(chan error, s.opts.Threads)
 	var wg sync.WaitGroup
@@ -87,12 +87,13 @@ func (s *Server) restore(from *kept.Snapshots) {
 	}
 }
 
-// recheck renders every file once. The kernel is brought in line where a
+// recheck renders every file of the containers that there are at the beginning
+// once. The kernel is brought in line where a
 // container's size changed while there was no server to say so; and there is a
 // snapshot to show of files that nobody has read yet, should no server come up
 // after this one.
-func (s *Server) recheck() {
-	for _, ct := range s.listing() {
+func (s *Server) recheck(containers []*container) {
+	for _, ct := range containers {
 		s.prime(ct)
 	}
 }
@@ -104,7 +105,7 @@ func (s *Server) prime(ct *container) {
 		if restored && n.freshness > 0 {
 			continue
 		}
-		if _, err := n.current(time.Now()); err == nil && restored && n.stampNow() != before {
+		if _, err := n.snapshot(time.Now()); err == nil && restored && n.stampNow() != before {
 			s.expireAll(ct)
 			return
 		}

@@ -31,6 +31,11 @@ type Unstarted interface {
 	// is told of the files, though their bounds are shorter: 0 once the
 	// program may run. The owner calls [Server.Started] when it does.
 	Unstarted() time.Duration
+	// Length returns the length in bytes of what Render gives for the file, 0
+	// when only Render can tell: a look-up asks for no more than that.
+	Length(file int) int
+	// Begun is called when a file is read: the program runs.
+	Begun()
 }
 
 var errEmpty = errors.New("rendered to nothing")
@@ -76,10 +81,26 @@ type stamp struct {
 const staticFor = time.Hour
 
 // current returns the stamp of a snapshot within the freshness bound, made
-// now if need be. With an error and no earlier snapshot, its size is 0.
+// now if need be, or announced. With an error and no earlier snapshot, its size
+// is 0.
 func (n *node) current(now time.Time) (s stamp, err error) {
 	n.render.Lock()
 	defer n.render.Unlock()
+	if s, ok := n.announce(now); ok {
+		return s, nil
+	}
+	return n.rendered(now)
+}
+
+// snapshot is current for those who need the snapshot itself.
+func (n *node) snapshot(now time.Time) (s stamp, err error) {
+	n.render.Lock()
+	defer n.render.Unlock()
+	return n.rendered(now)
+}
+
+// rendered is snapshot. render is held.
+func (n *node) rendered(now time.Time) (s stamp, err error) {
 	if n.content == nil {
 		return stamp{}, errRemoved
 	}
@@ -87,6 +108,26 @@ func (n *node) current(now time.Time) (s stamp, err error) {
 		err = n.make(now)
 	}
 	return n.stampAt(now), err
+}
+
+// announce returns the stamp of the first snapshot without making it, where
+// the container's program does not run yet. render is held.
+func (n *node) announce(now time.Time) (s stamp, ok bool) {
+	u, ok := n.content.(Unstarted)
+	if !ok || n.freshness == 0 || !n.at.IsZero() || n.restored() {
+		return stamp{}, false
+	}
+	length, wait := u.Length(n.file), u.Unstarted() // in this order: the one may find out about the other
+	if length == 0 || wait == 0 {
+		return stamp{}, false
+	}
+	n.unstarted.Store(true)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mtime == 0 {
+		n.mtime = now.UnixNano()
+	}
+	return stamp{size: uint64(length), mtime: n.mtime, fresh: wait}, true
 }
 
 // seen takes note of a reader, and returns when a snapshot was made for it and
@@ -128,12 +169,12 @@ func (n *node) stampAt(now time.Time) stamp {
 	return s
 }
 
-// renew renders the snapshot anew for a reader who comes before the kernel has
-// been told that the container has started: the kernel did not ask again. The
-// length is the one that it knows, as always.
-func (n *node) renew() {
-	if n.unstarted.Load() {
-		_, _ = n.current(time.Now()) // on failure the last one is shown
+// begun tells the content that it is read.
+func (n *node) begun() {
+	n.render.Lock()
+	defer n.render.Unlock()
+	if u, ok := n.content.(Unstarted); ok {
+		u.Begun()
 	}
 }
 
@@ -175,6 +216,10 @@ func (n *node) make(now time.Time) error {
 	if bytes.Equal(out, n.data) {
 		return nil // the kernel's pages are still right: same mtime
 	}
+	// The first one has the mtime that was announced.
+	if n.data != nil || n.mtime == 0 {
+		n.mtime = max(now.UnixNano(), n.mtime+1)
+	}
 	switch {
 	case n.freshness == 0:
 		n.data = out
@@ -183,7 +228,6 @@ func (n *node) make(now time.Time) error {
 	default:
 		n.data = bytes.Clone(out)
 	}
-	n.mtime = max(now.UnixNano(), n.mtime+1)
 	if n.kept != nil {
 		n.kept.Store(n.id, n.data, n.mtime)
 	}

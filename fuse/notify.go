@@ -29,9 +29,13 @@ type notifier struct {
 type notice struct {
 	node uint64
 	name string
+	// pages says that the kernel must not only ask for the inode's attributes,
+	// but drop its pages too, whatever these then are.
+	pages bool
 }
 
-func (q *notifier) inode(id uint64)               { q.add(notice{node: id}) }
+func (q *notifier) inode(id uint64)               { q.add(notice{node: id, pages: true}) }
+func (q *notifier) attributes(id uint64)          { q.add(notice{node: id}) }
 func (q *notifier) entry(dir uint64, name string) { q.add(notice{node: dir, name: name}) }
 
 func (q *notifier) add(n notice) {
@@ -81,7 +85,11 @@ func (n notice) message() []byte {
 	body := unsafe.Pointer(&b[headerOut])
 	code := int32(notifyInvalInode)
 	if n.name == "" {
-		*(*gofuse.NotifyInvalInodeOut)(body) = gofuse.NotifyInvalInodeOut{Ino: n.node} // all pages
+		out := gofuse.NotifyInvalInodeOut{Ino: n.node} // all pages: from 0 on, to the end
+		if !n.pages {
+			out.Off = -1 // none (fs/fuse/inode.c, fuse_reverse_inval_inode)
+		}
+		*(*gofuse.NotifyInvalInodeOut)(body) = out
 	} else {
 		code = notifyInvalEntry
 		*(*gofuse.NotifyInvalEntryOut)(body) = gofuse.NotifyInvalEntryOut{Parent: n.node, NameLen: uint32(len(n.name))}

@@ -61,9 +61,10 @@ type Server struct {
 	preparing preparing
 }
 
-// primeAfter is when the first snapshots of a new container are made: when its
-// runtime, which waits for the container's look-up, has most likely made it.
-const primeAfter = 100 * time.Millisecond
+// primeAfter is when the first snapshots of a new container are made, of the
+// files that nobody has read: when its runtime, which would have to share the
+// CPUs with this, has most likely started it.
+const primeAfter = time.Second
 
 // A container is one container's subtree.
 type container struct {
@@ -162,19 +163,33 @@ func (s *Server) Refresh(file int) {
 	}
 }
 
-// Started says that the program of container id runs: what the kernel was
-// allowed to keep until then is invalidated.
+// Started says that the program of container id runs: the kernel has to ask for
+// what it was allowed to keep until then. Its pages stay, as far as what they
+// show does.
 func (s *Server) Started(id string) {
 	hash, _ := containerHash(id)
-	ct := s.container(hash)
-	if ct == nil || ct.id != id {
-		return
+	if ct := s.container(hash); ct != nil && ct.id == id {
+		s.started(ct)
 	}
+}
+
+func (s *Server) started(ct *container) {
 	for i := range ct.nodes {
 		if ct.nodes[i].started() {
-			s.notify.inode(ct.nodes[i].id)
+			s.notify.attributes(ct.nodes[i].id)
 		}
 	}
+}
+
+// begun is called before a READ of a container that is taken for one whose
+// program does not run. The kernel has not asked how old the snapshot of node n
+// is; a reader who begins at the start gets one within the bound.
+func (s *Server) begun(ct *container, n *node, off uint64) {
+	if off == 0 {
+		_, _ = n.snapshot(time.Now()) // on failure the last one is shown
+	}
+	n.begun()
+	s.started(ct)
 }
 
 // Remove takes container id away. When it returns, no render of its content

@@ -35,6 +35,7 @@ type container struct {
 	unstarted atomic.Int64
 	// unread says that nobody has looked into the entry yet.
 	unread bool
+	stamp  registry.Stamp // of the entry as it was read last
 
 	// group is opened when first needed: a container is registered before its
 	// cgroup is made. opened says that it was there once.
@@ -58,11 +59,22 @@ type taskCount struct{ running, blocked, total, lastPID int }
 
 func newContainer(v *View, id string) *container { return &container{v: v, id: id} }
 
-// update takes over an entry. It returns whether what the kernel holds of the
-// container's files has to go, and whether the container has started since.
-func (c *container) update(e *registry.Container) (changed, started bool) {
+// seen returns the stamp of the entry that is in use.
+func (c *container) seen() registry.Stamp {
+	if c == nil {
+		return registry.Stamp{}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.stamp
+}
+
+// update takes over an entry. It returns whether what the kernel holds of the
+// container's files has to go, and whether the container has started since.
+func (c *container) update(e *registry.Container, stamp registry.Stamp) (changed, started bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stamp = stamp
 	waits := c.unstarted.Load() != 0
 	changed = c.take(e)
 	return changed, waits && e.PID > 0
@@ -94,14 +106,29 @@ func (c *container) Unstarted() time.Duration {
 	return max(time.Duration(until)-boottime(), 0)
 }
 
+// Length is [fuse.Unstarted].
+func (c *container) Length(file int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read()
+	if c.bad {
+		return 0
+	}
+	return c.sized.length(file, &c.v.node)
+}
+
+// Begun is [fuse.Unstarted].
+func (c *container) Begun() { c.unstarted.Store(0) }
+
 // read reads the entry of a container that was looked up before anything told
 // of it. mu is held.
 func (c *container) read() {
 	if !c.unread {
 		return
 	}
-	e, err := c.v.reg.Get(c.id)
+	e, stamp, err := c.v.reg.GetChanged(c.id, registry.Stamp{})
 	if err == nil && e.Skipped == "" {
+		c.stamp = stamp
 		c.take(e)
 		return
 	}

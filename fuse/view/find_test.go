@@ -106,7 +106,7 @@ func TestUnstarted(t *testing.T) {
 		e := testEntry("c", 2)
 		e.CreatedAt, e.PID = time.Now().Add(-tt.age), tt.pid
 		c := newContainer(v, "c")
-		c.update(e)
+		c.update(e, registry.Stamp{})
 		if got := c.Unstarted(); got < tt.min || got > 2*tt.min {
 			t.Errorf("%s: %v, want %v to %v", name, got, tt.min, 2*tt.min)
 		}
@@ -118,15 +118,46 @@ func TestUnstarted(t *testing.T) {
 			t.Errorf("%s: %v after its time", name, got)
 		}
 		e.PID = 1
-		if changed, started := c.update(e); changed || started != waits {
+		if changed, started := c.update(e, registry.Stamp{}); changed || started != waits {
 			t.Errorf("%s: told of its process: changed %t, started %t", name, changed, started)
 		}
 		if got := c.Unstarted(); got != 0 {
 			t.Errorf("%s: %v after its start", name, got)
 		}
-		if _, started := c.update(e); started {
+		if _, started := c.update(e, registry.Stamp{}); started {
 			t.Errorf("%s: started twice", name)
 		}
+	}
+}
+
+// What a look-up is told of a file's length is what a reader then gets.
+func TestLength(t *testing.T) {
+	v := newTestView(t)
+	e := testEntry("c", 3)
+	e.CreatedAt = time.Now()
+	register(t, v, e)
+	if !v.find("c") {
+		t.Fatal("not found")
+	}
+	c, known := v.containers["c"], 0
+	for file := range numFiles {
+		length := c.Length(file)
+		data, err := c.Render(nil, file)
+		if err != nil || length != 0 && length != len(data) {
+			t.Errorf("%s: %d bytes were announced, %d there are; %v", v.path(file), length, len(data), err)
+		}
+		if length > 0 {
+			known++
+		}
+	}
+	if known < 5 {
+		t.Errorf("the length of %d files only is known", known)
+	}
+	if c.Unstarted() == 0 {
+		t.Fatal("taken for one that runs")
+	}
+	if c.Begun(); c.Unstarted() != 0 {
+		t.Error("taken for one that does not run, after it was read")
 	}
 }
 

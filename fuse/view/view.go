@@ -229,10 +229,12 @@ func (v *View) find(id string) bool {
 func (v *View) reload(id string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	e, err := v.reg.Get(id)
-	v.countBad(id, err)
 	c := v.containers[id]
+	e, stamp, err := v.reg.GetChanged(id, c.seen())
+	v.countBad(id, err)
 	switch {
+	case err == nil && e == nil:
+		return // it is the one in use
 	case errors.Is(err, registry.ErrNotFound), err == nil && e.Skipped != "":
 		v.drop(id, c)
 		return
@@ -251,7 +253,7 @@ func (v *View) reload(id string) {
 	if fresh {
 		c = newContainer(v, id)
 	}
-	switch changed, started := c.update(e); {
+	switch changed, started := c.update(e, stamp); {
 	case changed && !v.put(id, c):
 		c.close()
 	case started:

@@ -125,27 +125,46 @@ func encode(c *Container) ([]byte, error) {
 // Get reads the entry of id. The error wraps [ErrNotFound], [ErrCorrupt] or
 // [ErrBadID], or is one of the file system's.
 func (d *Dir) Get(id string) (*Container, error) {
+	c, _, err := d.GetChanged(id, Stamp{})
+	return c, err
+}
+
+// GetChanged is [Dir.Get] for those who have read the entry before, and got its
+// stamp then, or the zero stamp: c is nil if the entry is still that one.
+func (d *Dir) GetChanged(id string, seen Stamp) (c *Container, now Stamp, err error) {
 	dir, err := d.ContainerDir(id)
 	if err != nil {
-		return nil, err
+		return nil, Stamp{}, err
 	}
 	path := filepath.Join(dir, entryFile)
-	data, err := readBounded(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	data, now, err := readBounded(path, seen)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, Stamp{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	case err != nil:
+		return nil, Stamp{}, err
+	case now == seen:
+		return nil, now, nil
 	}
+	c, err = decode(data)
 	if err != nil {
-		return nil, err
-	}
-	c, err := decode(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+		return nil, Stamp{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}
 	if c.ID != id {
-		return nil, fmt.Errorf("%w: %s: it is of container %.64q", ErrCorrupt, path, c.ID)
+		return nil, Stamp{}, fmt.Errorf("%w: %s: it is of container %.64q", ErrCorrupt, path, c.ID)
 	}
-	return c, nil
+	return c, now, nil
 }
+
+// A Stamp tells one version of an entry from another: an entry is replaced by
+// another file, never changed. The zero stamp is that of none.
+type Stamp struct {
+	inode uint64
+	size  int64
+	mtime unix.Timespec
+}
+
+func stampOf(st *unix.Stat_t) Stamp { return Stamp{st.Ino, st.Size, st.Mtim} }
 
 // Has reports whether id has an entry, which need not be usable. The error
 // wraps [ErrBadID], or is one of the file system's.
@@ -245,23 +264,27 @@ func decode(data []byte) (*Container, error) {
 	return c, nil
 }
 
-// readBounded reads a regular file of at most maxEntry bytes. It does without
-// os.File, which would register the file with Go's poller.
-func readBounded(path string) ([]byte, error) {
+// readBounded reads a regular file of at most maxEntry bytes, unless it is the
+// one that was seen. It does without os.File, which would register the file with
+// Go's poller.
+func readBounded(path string, seen Stamp) ([]byte, Stamp, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("read entry %s: %w", path, err)
+		return nil, Stamp{}, fmt.Errorf("read entry %s: %w", path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("read entry %s: %w", path, err)
+		return nil, Stamp{}, fmt.Errorf("read entry %s: %w", path, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%w: %s is no regular file", ErrCorrupt, path)
-	}
-	if st.Size > maxEntry {
-		return nil, fmt.Errorf("%w: %s is over %d bytes", ErrCorrupt, path, maxEntry)
+	now := stampOf(&st)
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, Stamp{}, fmt.Errorf("%w: %s is no regular file", ErrCorrupt, path)
+	case st.Size > maxEntry:
+		return nil, Stamp{}, fmt.Errorf("%w: %s is over %d bytes", ErrCorrupt, path, maxEntry)
+	case now == seen:
+		return nil, now, nil
 	}
 	// An entry is replaced, never changed: its size is what it was.
 	data := make([]byte, st.Size)
@@ -272,12 +295,12 @@ func readBounded(path string) ([]byte, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read entry %s: %w", path, err)
+			return nil, Stamp{}, fmt.Errorf("read entry %s: %w", path, err)
 		}
 		if m == 0 {
 			break
 		}
 		n += m
 	}
-	return data[:n], nil
+	return data[:n], now, nil
 }

@@ -356,3 +356,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Who has read an entry reads it again only when it is another.
+func TestGetChanged(t *testing.T) {
+	d, c := open(t), entry("a", 1)
+	put(t, d, c)
+	got, seen, err := d.GetChanged("a", Stamp{})
+	if err != nil || got == nil || seen == (Stamp{}) {
+		t.Fatal(got, seen, err)
+	}
+	if got, again, err := d.GetChanged("a", seen); err != nil || got != nil || again != seen {
+		t.Errorf("the same entry: %v, %v, %v", got, again, err)
+	}
+	put(t, d, c) // says the same, and may be of the same moment
+	if got, again, err := d.GetChanged("a", seen); err != nil || got == nil || again == seen {
+		t.Errorf("another entry: %v, %v, %v", got, again, err)
+	}
+	if _, _, err := d.GetChanged("b", seen); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -29,7 +29,7 @@ func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id st
 	}
 	defer w.close()
 	defer context.AfterFunc(ctx, w.interrupt)()
-	s := scan{dir: d, watcher: w, seen: make(map[string]stamp), changed: changed}
+	s := scan{dir: d, watcher: w, seen: make(map[string]Stamp), changed: changed}
 	s.all()
 	next := time.Now().Add(every)
 	for {
@@ -51,27 +51,21 @@ func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id st
 	}
 }
 
-// A stamp tells one version of an entry from another.
-type stamp struct {
-	inode uint64
-	size  int64
-	mtime unix.Timespec
-}
-
 // A scan is what a Watch has seen.
 type scan struct {
 	dir     *Dir
 	watcher *inotify
-	seen    map[string]stamp
+	seen    map[string]Stamp
 	changed func(id string)
 	// waiting are new containers, and until when.
 	waiting []string
 	until   time.Time
 }
 
-// newAfter is how long a new container is left alone. Its runtime waits for an
-// answer that does not need this, on a CPU that this would take.
-const newAfter = 50 * time.Millisecond
+// newAfter is how long a new container is left alone. Its runtime, which is
+// starting it, does not need this, on a CPU that this would take; and by then the
+// entry is most likely complete.
+const newAfter = 250 * time.Millisecond
 
 // later notes a container that nobody knows yet, and reports whether it is one.
 func (s *scan) later(id string) bool {
@@ -133,7 +127,7 @@ func (s *scan) one(id string) {
 	old, known := s.seen[id]
 	switch {
 	case err == nil:
-		now := stamp{st.Ino, st.Size, st.Mtim}
+		now := stampOf(&st)
 		if known && old == now {
 			return
 		}
