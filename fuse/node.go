@@ -89,10 +89,17 @@ func (n *node) current(now time.Time) (s stamp, err error) {
 	if s, ok := n.announce(now); ok {
 		return s, nil
 	}
-	return n.rendered(now)
+	s, err = n.rendered(now)
+	if u, ok := n.content.(Unstarted); ok && n.freshness > 0 {
+		wait := u.Unstarted()
+		n.unstarted.Store(wait > s.fresh)
+		s.fresh = max(s.fresh, wait)
+	}
+	return s, err
 }
 
-// snapshot is current for those who need the snapshot itself.
+// snapshot is current for those who need the snapshot itself, and do not tell
+// the kernel of it.
 func (n *node) snapshot(now time.Time) (s stamp, err error) {
 	n.render.Lock()
 	defer n.render.Unlock()
@@ -160,11 +167,6 @@ func (n *node) stampAt(now time.Time) stamp {
 	if n.freshness > 0 {
 		// What is left of the bound: a reader's copy is never older than that.
 		s.fresh = max(n.freshness-now.Sub(n.at), 0)
-		if u, ok := n.content.(Unstarted); ok {
-			wait := u.Unstarted()
-			n.unstarted.Store(wait > s.fresh)
-			s.fresh = max(s.fresh, wait)
-		}
 	}
 	return s
 }

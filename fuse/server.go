@@ -104,7 +104,8 @@ func (v versionLine) Render(dst []byte, _ int) ([]byte, error) {
 }
 
 // Put adds container id with its content, or replaces its content: then all
-// that the kernel holds of it is invalidated. The error wraps [ErrCollision].
+// that the kernel holds of it is invalidated. A new one may be missing in the
+// root's listing for a second. The error wraps [ErrCollision].
 func (s *Server) Put(id string, c Content) error {
 	hash, ok := containerHash(id)
 	if !ok {
@@ -122,8 +123,7 @@ func (s *Server) Put(id string, c Content) error {
 	}
 	s.mu.Unlock()
 	switch {
-	case old == nil:
-		s.notify.inode(rootID)
+	case old == nil: // the listing of the root follows when its attributes have run out
 	case old.id != id:
 		return fmt.Errorf("%w: %s with %s", ErrCollision, id, old.id)
 	default:
@@ -185,11 +185,11 @@ func (s *Server) started(ct *container) {
 // program does not run. The kernel has not asked how old the snapshot of node n
 // is; a reader who begins at the start gets one within the bound.
 func (s *Server) begun(ct *container, n *node, off uint64) {
+	n.begun()
+	s.started(ct)
 	if off == 0 {
 		_, _ = n.snapshot(time.Now()) // on failure the last one is shown
 	}
-	n.begun()
-	s.started(ct)
 }
 
 // Remove takes container id away. When it returns, no render of its content

@@ -7,6 +7,7 @@ import (
 
 	"github.com/truesize/truesize/pkg/attach"
 	"github.com/truesize/truesize/pkg/registry"
+	"github.com/truesize/truesize/pkg/views"
 )
 
 // repairContainers puts the view into the place of those of earlier keepers:
@@ -17,10 +18,7 @@ func repairContainers(ctx context.Context, c config, log *slog.Logger) {
 		log.Error("containers not repaired", "error", err)
 		return
 	}
-	owns := func(p attach.Process, id string) bool {
-		e, err := reg.Get(id)
-		return err == nil && attach.SameContainer(c.procRoot, p, attach.Process{PID: e.PID, StartTicks: e.StartTicks})
-	}
+	owns := func(p attach.Process, id string) bool { return views.Owns(reg, c.procRoot, id, p) }
 	done, err := attach.New(attach.Options{RunDir: c.runDir, ProcRoot: c.procRoot}).Repair(ctx, owns)
 	for _, r := range done {
 		log.Warn("repaired the views of a container", "pid", r.Namespace.Process.PID, "results", fmt.Sprint(r.Results), "error", r.Err)

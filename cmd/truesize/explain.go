@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
+	"github.com/truesize/truesize/pkg/views"
 )
 
 func explainCommand(runDir *string) *cobra.Command {
@@ -41,6 +43,11 @@ pod, pod/container, namespace/pod or namespace/pod/container.`,
 				err = fmt.Errorf("%w\n%w", err, warning)
 			}
 			return err
+		}
+		if reg, err := registry.Open(filepath.Join(*runDir, "containers")); err == nil && c.Shim != "" {
+			if running, err := views.Started(cmd.Context(), reg, c); err == nil {
+				c = running
+			}
 		}
 		if asJSON {
 			return writeJSON(cmd.OutOrStdout(), explanation{c, askShim(*runDir, c)})

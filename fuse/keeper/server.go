@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/fuse/kept"
+	"github.com/truesize/truesize/pkg/pulse"
 	"github.com/truesize/truesize/pkg/version"
 	"golang.org/x/sys/unix"
 )
@@ -114,14 +115,10 @@ func (l *Link) beats(before uint64, within time.Duration) bool {
 // Run beats the heart, and sees to it that there is a keeper, until ctx ends.
 func (l *Link) Run(ctx context.Context) {
 	go l.keepKeeper(ctx)
-	t := time.NewTicker(beatEvery)
-	defer t.Stop()
 	for {
 		l.Memory.Beat()
-		select {
-		case <-ctx.Done():
+		if pulse.Wait(ctx, beatEvery) != nil {
 			return
-		case <-t.C:
 		}
 	}
 }

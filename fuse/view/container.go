@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -117,8 +118,33 @@ func (c *container) Length(file int) int {
 	return c.sized.length(file, &c.v.node)
 }
 
-// Begun is [fuse.Unstarted].
-func (c *container) Begun() { c.unstarted.Store(0) }
+// Begun is [fuse.Unstarted]. Until the entry tells of the container's process,
+// the oldest one in its cgroup tells when it started.
+func (c *container) Begun() {
+	c.unstarted.Store(0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pid != 0 || c.unread || c.bad || c.closed {
+		return
+	}
+	pids, err := c.v.cgroups.Processes(c.paths, firstProcesses)
+	if err != nil {
+		return // when it was registered is near enough
+	}
+	start := time.Duration(math.MaxInt64)
+	for _, pid := range pids {
+		if t, err := c.v.host.startTicks(pid); err == nil {
+			start = min(start, ticks(t))
+		}
+	}
+	if start < math.MaxInt64 {
+		c.start = start
+	}
+}
+
+// firstProcesses is how many processes a program that has just begun may have
+// for its first one to be found among them.
+const firstProcesses = 64
 
 // read reads the entry of a container that was looked up before anything told
 // of it. mu is held.

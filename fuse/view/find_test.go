@@ -1,9 +1,12 @@
 package view
 
 import (
+	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +161,52 @@ func TestLength(t *testing.T) {
 	}
 	if c.Begun(); c.Unstarted() != 0 {
 		t.Error("taken for one that does not run, after it was read")
+	}
+}
+
+// A program that reads before its process is known has run since its process
+// started, not since its container was registered.
+func TestStartOfFirstProcess(t *testing.T) {
+	v := newTestView(t)
+	e := testEntry("c", 1)
+	e.Cgroup, e.CreatedAt = cgroups.Make(t, "first"), time.Now().Add(-time.Hour)
+	register(t, v, e)
+	v.find("c")
+	c := v.containers["c"]
+	uptimeOf := func() float64 {
+		t.Helper()
+		data, err := c.Render(nil, uptime)
+		up, perr := strconv.ParseFloat(strings.Fields(string(data))[0], 64)
+		if err = errors.Join(err, perr); err != nil {
+			t.Fatal(err)
+		}
+		return up
+	}
+	c.Length(uptime) // reads the entry, as a look-up does
+	c.Begun()
+	if since := boottime() - c.start; since < time.Hour {
+		t.Errorf("without a process: started %v ago", since)
+	}
+	process := exec.Command("sleep", "3600")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	}()
+	dirs, err := cgroups.Create(strings.TrimPrefix(e.Cgroup[""], "/")) // it is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(process.Process.Pid)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Begun()
+	if up := uptimeOf(); up > 60 {
+		t.Errorf("uptime %v s of a program that has just begun", up)
 	}
 }
 

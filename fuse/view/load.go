@@ -12,6 +12,7 @@ import (
 
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/pulse"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,18 +31,11 @@ const (
 func (v *View) sample(ctx context.Context) {
 	s := newTaskReader(v.host.proc)
 	defer s.close()
-	tick := time.NewTicker(sampleEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if v.refreshDisks() {
-				v.Server.Refresh(diskstats)
-			}
-			v.sampleRound(s, time.Now)
+	for pulse.Wait(ctx, sampleEvery) == nil {
+		if v.refreshDisks() {
+			v.Server.Refresh(diskstats)
 		}
+		v.sampleRound(s, time.Now)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/pulse"
 	"github.com/truesize/truesize/pkg/registry"
 )
 
@@ -174,14 +175,7 @@ const retryEvery = time.Second
 // in them, and those that are gone: a container that a look-up brought in may
 // have been removed before the registry's watch ever saw it.
 func (v *View) retry(ctx context.Context) {
-	t := time.NewTicker(retryEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	for pulse.Wait(ctx, retryEvery) == nil {
 		for _, id := range v.doubtful() {
 			v.reload(id)
 		}

@@ -41,6 +41,9 @@ const (
 	// reconcileEvery is how soon a change of limits that no runtime told of
 	// is seen.
 	reconcileEvery = 10 * time.Second
+	// locateEvery is how often it is looked for the processes of containers of
+	// whose start the runtime does not tell.
+	locateEvery = time.Second
 	// attachEvery is how often it is looked for containers that were created
 	// while the agent was away: the runtime tells of them on registration.
 	attachEvery = 3 * time.Second
@@ -198,6 +201,7 @@ func (a *agent) run(ctx context.Context) error {
 		group.Go(func() error { return every(ctx, attachEvery, missed.Round) })
 	}
 	group.Go(func() error { return every(ctx, reconcileEvery, a.manager.Reconcile) })
+	group.Go(func() error { return every(ctx, locateEvery, a.manager.Locate) })
 	group.Go(func() error {
 		return nri.New(nri.Config{
 			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,

@@ -153,3 +153,23 @@ func FuzzPathsFromSpec(f *testing.F) {
 		}
 	})
 }
+
+func TestWithin(t *testing.T) {
+	paths := map[string]string{"cpu": "/pods/a", "memory": "/pods/a", "pids": "/pods/a"}
+	for name, tt := range map[string]struct {
+		own, paths map[string]string
+		want       bool
+	}{
+		"there":                {map[string]string{"cpu": "/pods/a", "memory": "/pods/a", "": "/"}, paths, true},
+		"below":                {map[string]string{"cpu": "/pods/a/init", "memory": "/pods/a"}, paths, true},
+		"elsewhere in one":     {map[string]string{"cpu": "/pods/a", "memory": "/pods"}, paths, false},
+		"a similar name":       {map[string]string{"cpu": "/pods/ab"}, paths, false},
+		"nothing in common":    {map[string]string{"": "/pods/a"}, paths, false},
+		"everybody is in root": {map[string]string{"": "/pods/a"}, map[string]string{"": "/"}, false},
+		"no paths":             {map[string]string{"": "/pods/a"}, nil, false},
+	} {
+		if got := Within(tt.own, tt.paths); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -27,3 +27,21 @@ func ParseProcCgroup(data []byte) (map[string]string, error) {
 	}
 	return paths, nil
 }
+
+// Within reports whether a process whose cgroups are own is in the cgroup at
+// paths or below it: in every hierarchy that both name, which is one at least.
+// The root is not taken for anybody's cgroup.
+func Within(own, paths map[string]string) bool {
+	common := false
+	for key, p := range paths {
+		at, ok := own[key]
+		if !ok {
+			continue
+		}
+		if p == "/" || at != p && !strings.HasPrefix(at, p+"/") {
+			return false
+		}
+		common = true
+	}
+	return common
+}

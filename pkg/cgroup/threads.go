@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDepth bounds how deep Threads goes below the cgroup: a container may
-// have made cgroups of its own.
+// maxDepth bounds how deep Threads and Processes go below the cgroup: a
+// container may have made cgroups of its own.
 const maxDepth = 32
 
 // openTasks keeps the directory open, for Threads.
@@ -31,28 +31,57 @@ func (g *Group) Threads(dst []int, limit int) ([]int, error) {
 		if g.tasks == nil {
 			return fmt.Errorf("read threads: %w", ErrNoController)
 		}
-		w := threadWalk{v2: g.tasksV2, buf: buf, tids: dst, limit: len(dst) + limit}
+		w := idWalk{file: "tasks", buf: buf, ids: dst, limit: len(dst) + limit}
+		if g.tasksV2 {
+			w.file = "cgroup.threads"
+		}
 		err := w.walk(int(g.tasks.Fd()), g.tasksDir, 0)
-		dst = w.tids
+		dst = w.ids
 		return err
 	})
 	return dst, err
 }
 
-type threadWalk struct {
-	v2    bool
+// Processes returns the ids, in the reader's pid namespace, of the processes of
+// the cgroup at paths and of its descendants, at most limit of them. The error
+// wraps ErrGone when there is no such cgroup, and ErrBadPath.
+func (f *FS) Processes(paths map[string]string, limit int) ([]int, error) {
+	h := f.byController["cpuacct"] // every runtime makes a cgroup there
+	if h == nil {
+		return nil, fmt.Errorf("read processes: %w", ErrNoController)
+	}
+	p, err := h.path(paths)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := h.openDir(p)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	buf := f.bufs.get()
+	defer f.bufs.put(buf)
+	w := idWalk{file: "cgroup.procs", buf: buf, limit: limit}
+	err = w.walk(fd, path.Join(h.dir, p), 0)
+	return w.ids, err
+}
+
+// An idWalk gathers the ids in the files of that name, of a directory and those
+// below it.
+type idWalk struct {
+	file  string
 	buf   *[]byte
-	tids  []int
+	ids   []int
 	limit int
 }
 
 // walk reads one directory and goes down into its children. A child that goes
 // meanwhile is passed over.
-func (w *threadWalk) walk(dirfd int, dir string, depth int) error {
+func (w *idWalk) walk(dirfd int, dir string, depth int) error {
 	if err := w.readDir(dirfd, dir); err != nil {
 		return err
 	}
-	if len(w.tids) >= w.limit || depth == maxDepth || childless(dirfd) {
+	if len(w.ids) >= w.limit || depth == maxDepth || childless(dirfd) {
 		return nil
 	}
 	names, err := children(dirfd, dir)
@@ -76,13 +105,9 @@ func (w *threadWalk) walk(dirfd int, dir string, depth int) error {
 	return nil
 }
 
-// readDir appends the thread ids of one directory.
-func (w *threadWalk) readDir(dirfd int, dir string) error {
-	name := "tasks"
-	if w.v2 {
-		name = "cgroup.threads"
-	}
-	f, err := openFile(dirfd, dir, name)
+// readDir appends the ids of one directory.
+func (w *idWalk) readDir(dirfd int, dir string) error {
+	f, err := openFile(dirfd, dir, w.file)
 	if err != nil {
 		return err
 	}
@@ -94,15 +119,15 @@ func (w *threadWalk) readDir(dirfd int, dir string) error {
 	if err != nil {
 		return err
 	}
-	for len(data) > 0 && len(w.tids) < w.limit {
+	for len(data) > 0 && len(w.ids) < w.limit {
 		var line []byte
 		line, data = cutLine(data)
-		tid, ok := parseUint(line)
-		if !ok || tid > 1<<31-1 {
+		id, ok := parseUint(line)
+		if !ok || id > 1<<31-1 {
 			return wrap(&f, fmt.Errorf("%w: line %.64q", errFormat, line))
 		}
-		if tid > 0 { // 0 is a thread that the reader's pid namespace cannot see
-			w.tids = append(w.tids, int(tid))
+		if id > 0 { // 0 is one that the reader's pid namespace cannot see
+			w.ids = append(w.ids, int(id))
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/registry"
@@ -34,6 +35,10 @@ type fakeKernel struct {
 	cpusErr   error
 	static    bool
 	staticErr error
+	first     int // of every container, 0 for none
+	firstAge  time.Duration
+	firstErr  error
+	looks     int // calls of First
 }
 
 func newFakeKernel() *fakeKernel {
@@ -58,6 +63,11 @@ func (k *fakeKernel) Limits(paths map[string]string) (size.Limits, error) {
 }
 
 func (k *fakeKernel) CPUs(paths map[string]string) ([]int, error) { return k.cpus, k.cpusErr }
+
+func (k *fakeKernel) First(id string, paths map[string]string) (int, time.Duration, error) {
+	k.looks++
+	return k.first, k.firstAge, k.firstErr
+}
 
 func (k *fakeKernel) StaticCPUManager() (bool, error) { return k.static, k.staticErr }
 

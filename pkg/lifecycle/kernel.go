@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,7 +127,7 @@ func (n Node) Process(pid int) (startTicks uint64, paths map[string]string, err 
 	if err != nil {
 		return 0, nil, err
 	}
-	if startTicks, err = parseStartTicks(stat); err != nil {
+	if startTicks, err = statField(stat, fieldStart); err != nil {
 		return 0, nil, fmt.Errorf("parse %s/stat: %w", dir, err)
 	}
 	groups, err := readProc(filepath.Join(dir, "cgroup"))
@@ -137,6 +138,90 @@ func (n Node) Process(pid int) (startTicks uint64, paths map[string]string, err 
 		return 0, nil, fmt.Errorf("parse %s/cgroup: %w", dir, err)
 	}
 	return startTicks, paths, nil
+}
+
+// maxProcesses bounds how many processes of a container First looks at: as many
+// as a kernel has ids by default.
+const maxProcesses = 1 << 15
+
+// First implements [Kernel].
+func (n Node) First(id string, paths map[string]string) (pid int, age time.Duration, err error) {
+	var pids []int
+	if paths != nil {
+		pids, err = n.Processes(paths, maxProcesses)
+	} else {
+		pids, err = n.named(id)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	oldest, start := make(map[int]int), uint64(0) // and their parents; in ticks
+	for _, p := range pids {
+		stat, err := readProc(filepath.Join(n.Proc, strconv.Itoa(p), "stat"))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		ticks, err := statField(stat, fieldStart)
+		parent, perr := statField(stat, fieldParent)
+		if err := errors.Join(err, perr); err != nil {
+			return 0, 0, fmt.Errorf("parse %s/%d/stat: %w", n.Proc, p, err)
+		}
+		if len(oldest) > 0 && ticks < start {
+			clear(oldest)
+		}
+		if len(oldest) == 0 || ticks == start {
+			oldest[p], start = int(parent), ticks
+		}
+	}
+	// What the init has started may be of the same tick.
+	for p, parent := range oldest {
+		if _, child := oldest[parent]; !child {
+			return p, boottime() - time.Duration(start)*tick, nil
+		}
+	}
+	return 0, 0, nil
+}
+
+// tick is the unit of times in /proc, on every architecture (USER_HZ).
+const tick = 10 * time.Millisecond
+
+// boottime is the time since boot, which process start times count from.
+func boottime() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // fails for bad clocks only
+	return time.Duration(ts.Nano())
+}
+
+// minNamedID is the shortest id by which a cgroup is looked for: those of the
+// CRI have 64 digits.
+const minNamedID = 32
+
+// named returns the processes of the cgroups that have the container's id in
+// their names, as those of all runtimes do.
+func (n Node) named(id string) (pids []int, err error) {
+	if len(id) < minNamedID {
+		return nil, fmt.Errorf("%w: of container %q, and its id is too short to look for", cgroup.ErrBadPath, id)
+	}
+	dir, err := os.Open(n.Proc)
+	if err != nil {
+		return nil, fmt.Errorf("look for processes: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("look for processes: %w", err)
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		groups, err := readProc(filepath.Join(n.Proc, name, "cgroup"))
+		if err == nil && bytes.Contains(groups, []byte(id)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // readProc reads a file of a process. One that ends meanwhile does not exist.
@@ -151,24 +236,29 @@ func readProc(path string) ([]byte, error) {
 	return data, nil
 }
 
-// parseStartTicks returns field 22, starttime, of /proc/PID/stat. The name,
-// field 2, may hold anything, so fields count from its last parenthesis. See
-// proc_pid_stat(5).
-func parseStartTicks(stat []byte) (uint64, error) {
-	const fromState = 22 - 3 // the first field after the name is the third
+// Fields of /proc/PID/stat, by their numbers in proc_pid_stat(5).
+const (
+	fieldParent = 4
+	fieldStart  = 22
+)
+
+// statField returns a field of /proc/PID/stat. The name, field 2, may hold
+// anything, so fields count from its last parenthesis.
+func statField(stat []byte, number int) (uint64, error) {
+	number -= 3 // the first field after the name is the third
 	i := bytes.LastIndexByte(stat, ')')
 	if i < 0 {
 		return 0, fmt.Errorf("%.64q has no process name", stat)
 	}
 	fields := bytes.Fields(stat[i+1:])
-	if len(fields) <= fromState {
-		return 0, fmt.Errorf("%d fields after the name: want more than %d", len(fields), fromState)
+	if len(fields) <= number {
+		return 0, fmt.Errorf("%d fields after the name: want more than %d", len(fields), number)
 	}
-	ticks, err := strconv.ParseUint(string(fields[fromState]), 10, 64)
+	n, err := strconv.ParseUint(string(fields[number]), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("starttime: %w", err)
+		return 0, fmt.Errorf("field %d: %w", number+3, err)
 	}
-	return ticks, nil
+	return n, nil
 }
 
 // BootID returns the kernel's id of this boot.

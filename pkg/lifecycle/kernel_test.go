@@ -101,7 +101,7 @@ func FuzzParseStartTicks(f *testing.F) {
 	f.Add([]byte("1 () S"))
 	f.Add([]byte(")"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if ticks, err := parseStartTicks(data); err != nil && ticks != 0 {
+		if ticks, err := statField(data, fieldStart); err != nil && ticks != 0 {
 			t.Errorf("%d and %v", ticks, err)
 		}
 	})

@@ -55,6 +55,11 @@ type Kernel interface {
 	// CPUs returns the CPUs that the cgroup at paths may use, ascending. Where
 	// it does not exist yet those of its nearest ancestor count.
 	CPUs(paths map[string]string) ([]int, error)
+	// First returns the oldest process of the cgroup at paths and of those below
+	// it, which of a container is its init, and for how long it has run; pid is 0
+	// when there is none. Without paths it looks for cgroups that have the
+	// container's id in their names.
+	First(id string, paths map[string]string) (pid int, age time.Duration, err error)
 	// StaticCPUManager reports whether the kubelet gives containers CPUs of
 	// their own.
 	StaticCPUManager() (bool, error)
@@ -108,6 +113,7 @@ type Manager struct {
 	mu sync.Mutex
 
 	unbalanced chan struct{}
+	awaited    awaited
 }
 
 // New returns a manager.
@@ -141,6 +147,7 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 		return inject.Adjustment{}, err
 	}
 	m.cfg.Observer.Warnings(len(adj.Warnings) + len(c.Decision.Warnings))
+	m.await(c)
 	return adj, nil
 }
 
@@ -243,6 +250,7 @@ func (m *Manager) Abandon(id string) {
 	c.Skipped = string(inject.SkipFailed)
 	c.Mounts, c.Shim, c.Env, c.CPUSet = nil, "", nil, ""
 	_ = m.put(c)
+	m.await(c)
 }
 
 // hold keeps others from changing a container's entry until release is called:
@@ -260,6 +268,7 @@ func (m *Manager) hold(id string) (release func()) {
 func (m *Manager) Remove(id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.awaited.remove(id)
 	if c, err := m.cfg.Registry.Get(id); err == nil && c.CPUSet != "" {
 		defer m.unbalance()
 	}

@@ -26,6 +26,7 @@ func (m *Manager) Refresh(s Spec) error {
 	if s.PID != 0 && (s.PID != c.PID || c.StartTicks == 0) {
 		m.locate(c, s.PID)
 	}
+	m.await(c)
 	relearn(c, s.CPUs)
 	m.measure(c)
 	return m.putChanged(old, c)
@@ -175,6 +176,18 @@ func (m *Manager) Reconcile(ctx context.Context) {
 
 // reconcile reads one container's limits again.
 func (m *Manager) reconcile(id string) {
+	m.revise(id, func(c *registry.Container) bool {
+		if !m.alive(c) {
+			return false
+		}
+		m.measure(c)
+		return true
+	})
+}
+
+// revise changes the entry of a container that is registered. change works on a
+// copy, and returns whether it is to be written.
+func (m *Manager) revise(id string, change func(*registry.Container) bool) {
 	defer m.hold(id)()
 	old, err := m.cfg.Registry.Get(id)
 	if errors.Is(err, registry.ErrNotFound) {
@@ -184,13 +197,11 @@ func (m *Manager) reconcile(id string) {
 		m.fail("registry", "a container's entry is not usable", err, "container", id)
 		return
 	}
-	if !m.alive(old) {
-		return
-	}
 	c := new(registry.Container)
 	*c = *old
-	m.measure(c)
-	_ = m.putChanged(old, c) // counted and logged; the next round tries again
+	if change(c) {
+		_ = m.putChanged(old, c) // counted and logged; the next round of Reconcile tries again
+	}
 }
 
 // alive reports whether the container's init is the process that was noted:

@@ -74,10 +74,18 @@ var (
 	_ stub.RemoveContainerInterface     = (*plugin)(nil)
 )
 
-// Configure accepts the runtime and subscribes to every event handled here.
+// Configure accepts the runtime and subscribes to the events handled here; not
+// to PostStartContainer where the process is found without it, for whoever
+// starts a container waits until that is handled
+// (docs/decisions/0011-process.md).
 func (p *plugin) Configure(_ context.Context, _, runtime, version string) (api.EventMask, error) {
 	p.log.Info("configured by the runtime", "runtime", runtime, "version", version)
-	return 0, nil
+	if runtime != "containerd" {
+		return 0, nil // all
+	}
+	var events api.EventMask
+	events.Set(api.Event_CREATE_CONTAINER, api.Event_POST_UPDATE_CONTAINER, api.Event_STOP_CONTAINER, api.Event_REMOVE_CONTAINER)
+	return events, nil
 }
 
 // Synchronize learns of the containers that exist. The registration is
@@ -148,11 +156,11 @@ func (p *plugin) logPlan(s lifecycle.Spec, a inject.Adjustment, took time.Durati
 // way: the two would share a CPU, and the runtime needs the answer.
 const refreshAfter = 5 * time.Millisecond
 
-// PostStartContainer notes the process and its cgroup. The entry has the size
-// and the path of the cgroup since the creation, so a program that runs before
-// sees its own numbers, and nobody need wait. The earlier events come while
-// the container's start waits for their answers, and PostCreateContainer does
-// not have the process with every runtime.
+// PostStartContainer notes the process and its cgroup, with runtimes other than
+// containerd. The entry has the size and the path of the cgroup since the
+// creation, so a program that runs before sees its own numbers, and nobody need
+// wait. The earlier events come while the container's start waits for their
+// answers, and PostCreateContainer does not have the process with every runtime.
 func (p *plugin) PostStartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
 	s := spec(pod, c)
 	r := p.begin("PostStartContainer", s.ID, func() error {

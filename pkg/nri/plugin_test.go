@@ -118,6 +118,23 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// Whoever starts a container with containerd does not wait for the agent.
+func TestConfigure(t *testing.T) {
+	p, _, _ := testPlugin()
+	for runtime, subscribed := range map[string]bool{"containerd": false, "cri-o": true} {
+		events, err := p.Configure(t.Context(), "", runtime, "v2.1.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events == 0 { // all that are handled
+			events.Set(api.Event_POST_START_CONTAINER, api.Event_CREATE_CONTAINER)
+		}
+		if events.IsSet(api.Event_POST_START_CONTAINER) != subscribed || !events.IsSet(api.Event_CREATE_CONTAINER) {
+			t.Errorf("%s: %s", runtime, events.PrettyString())
+		}
+	}
+}
+
 // The runtime does not wait for what a start brings; what follows it does.
 func TestStartIsNotWaitedFor(t *testing.T) {
 	p, m, _ := testPlugin()

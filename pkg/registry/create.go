@@ -93,17 +93,32 @@ func (d *Dir) stage() (string, error) {
 	return os.MkdirTemp(staging, "")
 }
 
-// writeNew writes a file that nobody reads yet, durably.
+// writeNew writes a file that nobody reads yet, durably. It does without os.File,
+// which would register the file with Go's poller.
 func writeNew(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "create", Path: path, Err: err}
 	}
-	_, err = f.Write(data)
+	for err == nil && len(data) > 0 {
+		var n int
+		switch n, err = unix.Write(fd, data); err {
+		case nil:
+			data = data[n:]
+		case unix.EINTR:
+			err = nil
+		}
+	}
 	if err == nil {
-		err = f.Sync()
+		err = unix.Fsync(fd)
 	}
-	return errors.Join(err, f.Close())
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
 }
 
 // RemoveUnfinished removes what writers have left that were killed while they

@@ -1,21 +1,17 @@
 package registry
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// What is asked of inotify(7). Every event wakes the reader up, and a writer
-// pays for that: of a file that is replaced only the rename counts, and of a
-// directory that is made elsewhere and moved here only the move. An event for
-// names that are made in place is for writers of earlier versions.
+// What is asked of inotify(7): of a file that is replaced only the rename
+// counts, and of a directory that is made elsewhere and moved here only the
+// move. An event for names that are made in place is for writers of earlier
+// versions.
 const (
 	rootEvents  = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE
 	entryEvents = unix.IN_MOVED_TO | unix.IN_DELETE
@@ -26,7 +22,6 @@ const (
 type inotify struct {
 	root string
 	fd   int
-	f    *os.File         // of fd, with deadlines
 	ids  map[int32]string // by watch descriptor; "" is the registry itself
 	buf  [16 << 10]byte
 }
@@ -36,7 +31,7 @@ func newInotify(root string) (*inotify, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch registry (raise fs.inotify.max_user_instances?): %w", err)
 	}
-	w := &inotify{root: root, fd: fd, f: os.NewFile(uintptr(fd), "inotify"), ids: make(map[int32]string)}
+	w := &inotify{root: root, fd: fd, ids: make(map[int32]string)}
 	if err := w.addRoot(); err != nil {
 		w.close()
 		return nil, fmt.Errorf("watch registry %s (raise fs.inotify.max_user_watches?): %w", root, err)
@@ -44,7 +39,7 @@ func newInotify(root string) (*inotify, error) {
 	return w, nil
 }
 
-func (w *inotify) close() { w.f.Close() }
+func (w *inotify) close() { unix.Close(w.fd) }
 
 // addRoot watches the registry, also one that was made anew.
 func (w *inotify) addRoot() error { return w.add(w.root, "", rootEvents) }
@@ -68,30 +63,23 @@ type event struct {
 	listed bool
 }
 
-// read waits for events until deadline. lost says that the kernel has dropped
-// some.
-func (w *inotify) read(ctx context.Context, deadline time.Time) (list []event, lost bool, err error) {
-	if err := w.f.SetReadDeadline(deadline); err != nil {
-		return nil, false, fmt.Errorf("watch registry: %w", err)
+// read returns the events that have come, the same once in a row. lost says that
+// the kernel has dropped some.
+func (w *inotify) read() (list []event, lost bool, err error) {
+	for {
+		n, err := unix.Read(w.fd, w.buf[:])
+		switch err {
+		case nil:
+			more, dropped := w.parse(w.buf[:n])
+			list, lost = append(list, more...), lost || dropped
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return list, lost, nil
+		default:
+			return nil, false, fmt.Errorf("watch registry: %w", err)
+		}
 	}
-	if ctx.Err() != nil { // its end sets a deadline too, which may just have been undone
-		return nil, false, ctx.Err()
-	}
-	n, err := w.f.Read(w.buf[:])
-	switch {
-	case ctx.Err() != nil:
-		return nil, false, ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, fmt.Errorf("watch registry: %w", err)
-	}
-	list, lost = w.parse(w.buf[:n])
-	return list, lost, nil
 }
-
-// interrupt ends a read.
-func (w *inotify) interrupt() { _ = w.f.SetReadDeadline(time.Unix(1, 0)) }
 
 // parse returns what events are about, the same once in a row.
 func (w *inotify) parse(events []byte) (list []event, lost bool) {

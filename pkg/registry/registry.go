@@ -4,7 +4,8 @@
 //
 // The agent, truesize-runc and the CLI write entries; the view's server reads
 // them. There is no daemon to be down and no start order: an entry appears
-// whole (temp file, fsync, rename) or not at all. It imports pkg/size only.
+// whole (temp file, fsync, rename) or not at all. It imports pkg/size and
+// pkg/pulse only.
 package registry
 
 import (
@@ -115,7 +116,7 @@ func (d *Dir) Update(c *Container) error {
 // encode returns the entry's file. It sets c.Version.
 func encode(c *Container) ([]byte, error) {
 	c.Version = SchemaVersion
-	data, err := json.MarshalIndent(c, "", "  ")
+	data, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode entry of %s: %w", c.ID, err)
 	}

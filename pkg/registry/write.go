@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // writeFile replaces dir/name durably: a reader, and a machine that loses
@@ -40,9 +42,12 @@ func writeFile(dir, name string, data []byte) (err error) {
 
 // syncDir makes the names in dir durable.
 func syncDir(dir string) error {
-	f, err := os.Open(dir)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Fsync(fd), unix.Close(fd))
+	}
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return nil
 }

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/truesize/truesize/pkg/attach"
+	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/registry"
 )
@@ -47,8 +50,8 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 	default:
 		return nil, fmt.Errorf("%w: %s", ErrNotEligible, inject.Skip(c.Skipped).Explain())
 	}
-	if c.PID == 0 {
-		return nil, fmt.Errorf("container %s: %w: it has not started", id, attach.ErrGone)
+	if c, err = Started(ctx, n.Registry, c); err != nil {
+		return nil, err
 	}
 	// The view shows the containers that are not skipped.
 	before := c.Skipped
@@ -68,6 +71,35 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 			}
 		}
 	}))
+}
+
+const (
+	// young is the age up to which a container may have started without the
+	// registry saying so: the agent looks for its process once a second.
+	young     = 10 * time.Second
+	startedIn = 5 * time.Second
+)
+
+// Started returns the entry of a container with its process. Of one that has
+// just been created it waits for that. The error wraps [attach.ErrGone], or is
+// of pkg/registry.
+func Started(ctx context.Context, reg *registry.Dir, c *registry.Container) (*registry.Container, error) {
+	patience := time.Now()
+	if time.Since(c.CreatedAt) < young {
+		patience = patience.Add(startedIn)
+	}
+	for c.PID == 0 && time.Now().Before(patience) && ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+		now, err := reg.Get(c.ID)
+		if err != nil {
+			return nil, err
+		}
+		c = now
+	}
+	if c.PID == 0 {
+		return nil, fmt.Errorf("container %s: %w: it has not started", c.ID, attach.ErrGone)
+	}
+	return c, nil
 }
 
 // edit changes what the registry says of a container by then: the agent may
@@ -121,8 +153,8 @@ func (n *Node) Detach(ctx context.Context, id string) ([]attach.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.PID == 0 {
-		return nil, nil
+	if c, err = Started(ctx, n.Registry, c); err != nil {
+		return nil, err
 	}
 	results, err := n.attacher.Detach(ctx, process(c), nil)
 	if err != nil && !errors.Is(err, attach.ErrGone) {
@@ -170,7 +202,25 @@ func (n *Node) DetachAll(ctx context.Context) (int, error) {
 // [attach.Attacher.Repair].
 func (n *Node) Repair(ctx context.Context) ([]attach.Repair, error) {
 	return n.attacher.Repair(ctx, func(p attach.Process, id string) bool {
-		c, err := n.Registry.Get(id)
-		return err == nil && attach.SameContainer(n.ProcRoot, p, process(c))
+		return Owns(n.Registry, n.ProcRoot, id, p)
 	})
+}
+
+// Owns reports whether process p belongs to container id: to the one whose
+// process the registry has or, as long as it has none, whose cgroup. procRoot is
+// the host's procfs.
+func Owns(reg *registry.Dir, procRoot, id string, p attach.Process) bool {
+	c, err := reg.Get(id)
+	if err != nil {
+		return false
+	}
+	if c.PID != 0 {
+		return attach.SameContainer(procRoot, p, process(c))
+	}
+	data, err := os.ReadFile(filepath.Join(procRoot, strconv.Itoa(p.PID), "cgroup"))
+	if err != nil {
+		return false
+	}
+	own, err := cgroup.ParseProcCgroup(data)
+	return err == nil && cgroup.Within(own, c.Cgroup)
 }
