@@ -24,9 +24,6 @@ import (
 // files are those that both peers show.
 var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "loadavg"}
 
-// readerCounts are the numbers of readers that read as fast as they can.
-var readerCounts = []int{1, 8}
-
 const (
 	limitCPUs   = 2
 	limitMemory = 256 << 20
@@ -135,7 +132,7 @@ type bench struct {
 	dir    string
 	stdout io.Writer
 
-	hot      map[int]hot      // by number of readers
+	hot      []hot            // by hotCases
 	steady   [][]latency      // a reader once a second: by peer and file
 	unsteady [][]latency      // one that comes at uneven intervals
 	rss      map[string]int64 // bytes, by server
@@ -148,19 +145,12 @@ func (b *bench) measure() (err error) {
 	if _, err := exec.LookPath("lxcfs"); err != nil {
 		return errors.New("lxcfs is not installed: apt-get install --no-install-recommends lxcfs")
 	}
-	paths, err := b.cg.make("container")
-	if err != nil {
-		return err
-	}
-	if err := b.cg.limit("container", limitCPUs, limitMemory); err != nil {
-		return err
-	}
 	reg, err := registry.Open(filepath.Join(b.dir, "run", "containers"))
 	if err != nil {
 		return err
 	}
 	const id = "bench0"
-	if err := register(reg, id, paths, limitCPUs, limitMemory); err != nil {
+	if err := b.container(reg, id); err != nil {
 		return err
 	}
 	lxcfs, viewd := newLXCFS(b.dir), newViewd(filepath.Join(b.dir, "run"), filepath.Join(b.repo, "bin/truesize-viewd"))
@@ -177,7 +167,7 @@ func (b *bench) measure() (err error) {
 	defer viewd.stop()
 
 	if b.wants(partRead) {
-		if err := b.withoutPause(id, nil, lxcfs, viewd); err != nil {
+		if err := b.withoutPause(reg, nil, lxcfs, viewd); err != nil {
 			return err
 		}
 	}
@@ -193,6 +183,18 @@ func (b *bench) measure() (err error) {
 	return b.memory(reg, lxcfs, viewd)
 }
 
+// container makes the cgroup of a container and registers it.
+func (b *bench) container(reg *registry.Dir, id string) error {
+	paths, err := b.cg.make(id)
+	if err != nil {
+		return err
+	}
+	if err := b.cg.limit(id, limitCPUs, limitMemory); err != nil {
+		return err
+	}
+	return register(reg, id, paths, limitCPUs, limitMemory)
+}
+
 // memory registers and reads many containers and takes each server's RSS.
 func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 	b.rss = map[string]int64{}
@@ -200,11 +202,7 @@ func (b *bench) memory(reg *registry.Dir, lxcfs, viewd *server) error {
 	defer func() { held.close() }()
 	for i := range b.containers {
 		id := "bench" + strconv.Itoa(i+1)
-		paths, err := b.cg.make(id)
-		if err != nil {
-			return err
-		}
-		if err := register(reg, id, paths, limitCPUs, limitMemory); err != nil {
+		if err := b.container(reg, id); err != nil {
 			return err
 		}
 		for _, s := range []*server{lxcfs, viewd} {

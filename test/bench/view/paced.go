@@ -43,7 +43,7 @@ func (b *bench) slowReads(id string, unsteady bool, peers ...*server) ([][]laten
 }
 
 func (b *bench) slowReader(id string, unsteady bool, peer *server) ([]latency, error) {
-	r, err := b.startReader(peer, id, "container")
+	r, err := b.startReader(peer, id, id)
 	if err != nil {
 		return nil, err
 	}

@@ -62,15 +62,28 @@ func (b *bench) startReader(s *server, id, sub string) (*reader, error) {
 
 // do has a task done.
 func (r *reader) do(t task) ([]reading, error) {
-	err := r.tasks.Encode(t)
-	var out []reading
-	if err == nil {
-		err = r.done.Decode(&out)
+	if err := r.begin(t); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("reader of %s: %w", r.peer, err), r.close())
+	return r.end()
+}
+
+func (r *reader) begin(t task) error {
+	if err := r.tasks.Encode(t); err != nil {
+		return r.failed(err)
+	}
+	return nil
+}
+
+func (r *reader) end() (out []reading, err error) {
+	if err := r.done.Decode(&out); err != nil {
+		return nil, r.failed(err)
 	}
 	return out, nil
+}
+
+func (r *reader) failed(err error) error {
+	return errors.Join(fmt.Errorf("reader of %s: %w", r.peer, err), r.close())
 }
 
 // close ends the process. What it said of its failure is in the error.
@@ -83,6 +96,24 @@ func (r *reader) close() error {
 }
 
 type readers []*reader
+
+// do has all of them do a task of one file at the same time.
+func (rs readers) do(t task) (all reading, err error) {
+	for _, r := range rs {
+		if err := r.begin(t); err != nil {
+			return all, err
+		}
+	}
+	for _, r := range rs {
+		found, err := r.end()
+		if err != nil {
+			return all, err
+		}
+		all.Took = append(all.Took, found[0].Took...)
+		all.Reads += found[0].Reads
+	}
+	return all, nil
+}
 
 func (rs readers) close() {
 	for _, r := range rs {

@@ -19,6 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mostReaders is the largest number of a task's readers.
+const mostReaders = 8
+
 // A task tells a reader process what to read and how. It ends after Reads
 // reads of each file at intervals, or after a time of reads without a pause.
 type task struct {
@@ -65,7 +68,7 @@ func readerMain(args []string) error {
 	}
 	// A thread that reads keeps the runtime's permission to run for as long
 	// as its turn takes, and none waits for another's.
-	runtime.GOMAXPROCS(slices.Max(readerCounts) + 2)
+	runtime.GOMAXPROCS(mostReaders + 2)
 	in, out := gob.NewDecoder(os.Stdin), gob.NewEncoder(os.Stdout)
 	for mounted := false; ; mounted = true {
 		var t task

@@ -24,13 +24,11 @@ a pid and a mount namespace of its own, in a cgroup of %d CPUs and %d MiB, at
 the peer: below 1 the view is faster.
 
 `, time.Now().UTC().Format("2006-01-02"), kernel(), runtime.NumCPU(), limitCPUs, limitMemory>>20)
-	for _, readers := range readerCounts {
-		if b.wants(partRead) {
-			fmt.Fprintf(&w, "### %d reader(s), as fast as they can\n\n"+
-				"%d rounds; in each the peers take turns of %d ms, in another order. The ratio to the\n"+
-				"kernel is the median of the rounds', with their quartiles.\n\n", readers, b.rounds, turn.Milliseconds())
-			hotTable(&w, b.hot[readers])
-		}
+	for i, h := range b.hot {
+		fmt.Fprintf(&w, "### %s, as fast as they can\n\n"+
+			"%d rounds; in each the peers take turns of %d ms, in another order. The ratio to the\n"+
+			"kernel is the median of the rounds', with their quartiles.\n\n", hotCases[i].title, b.rounds, turn.Milliseconds())
+		hotTable(&w, h)
 	}
 	if b.wants(partPaced) {
 		fmt.Fprintf(&w, "### One reader, once a second, %d reads of each file\n\n"+

@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/truesize/truesize/pkg/registry"
 )
 
 // Readers that do not pause take turns: each peer's for turn, after warmUp
@@ -37,35 +40,70 @@ func (s spread) String() string { return fmt.Sprintf("%.2f–%.2f×", s.low, s.h
 // each of the others as often.
 var orders = [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {0, 2, 1}, {2, 0, 1}, {1, 0, 2}}
 
-// withoutPause measures readers that read as fast as they can, by their number
-// and file by file. Each peer has one process for all of its turns.
-func (b *bench) withoutPause(id string, peers ...*server) error {
-	var rs readers
-	defer func() { rs.close() }()
-	for _, p := range peers {
-		r, err := b.startReader(p, id, "container")
+// A hotCase is readers that do not pause.
+type hotCase struct {
+	title      string
+	containers int // with a process of readers in each
+	readers    int // in a process
+}
+
+var hotCases = []hotCase{
+	{"1 reader", 1, 1},
+	{"8 readers in one container", 1, mostReaders},
+	{"8 containers with a reader in each", mostContainers, 1},
+}
+
+const mostContainers = 8
+
+// withoutPause measures readers that read as fast as they can, file by file. Each
+// peer has the same processes for all of its turns.
+func (b *bench) withoutPause(reg *registry.Dir, peers ...*server) error {
+	for n := range mostContainers {
+		if err := b.container(reg, hotID(n)); err != nil {
+			return err
+		}
+	}
+	for _, c := range hotCases {
+		h, err := b.hotCase(c, peers)
 		if err != nil {
 			return err
 		}
-		rs = append(rs, r)
-	}
-	b.hot = map[int]hot{}
-	for _, n := range readerCounts {
-		h := hot{latencies: make([][]latency, len(peers)), serverCPU: make([][]time.Duration, len(peers))}
-		for _, f := range files {
-			fmt.Fprintf(b.stdout, "reading %s with %d reader(s)\n", f, n)
-			t := task{Files: []string{f}, Readers: n, Warm: warmUp, For: turn}
-			if err := b.turns(&h, t, peers, rs); err != nil {
-				return err
-			}
-		}
-		b.hot[n] = h
+		b.hot = append(b.hot, h)
 	}
 	return nil
 }
 
+func hotID(n int) string { return "hot" + strconv.Itoa(n) }
+
+func (b *bench) hotCase(c hotCase, peers []*server) (h hot, err error) {
+	groups := make([]readers, len(peers))
+	defer func() {
+		for _, g := range groups {
+			g.close()
+		}
+	}()
+	for n := range c.containers {
+		for i, p := range peers {
+			r, err := b.startReader(p, hotID(n), hotID(n))
+			if err != nil {
+				return h, err
+			}
+			groups[i] = append(groups[i], r)
+		}
+	}
+	h = hot{latencies: make([][]latency, len(peers)), serverCPU: make([][]time.Duration, len(peers))}
+	for _, f := range files {
+		fmt.Fprintf(b.stdout, "reading %s: %s\n", f, c.title)
+		t := task{Files: []string{f}, Readers: c.readers, Warm: warmUp, For: turn}
+		if err := b.turns(&h, t, peers, groups); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
+
 // turns has the peers do a task in rounds, and adds what they found to h.
-func (b *bench) turns(h *hot, t task, peers []*server, rs readers) error {
+func (b *bench) turns(h *hot, t task, peers []*server, groups []readers) error {
 	all, cpu, ratios := make([]reading, len(peers)), make([]time.Duration, len(peers)), []float64(nil)
 	for round := range b.rounds {
 		medians := make([]time.Duration, len(peers))
@@ -74,7 +112,7 @@ func (b *bench) turns(h *hot, t task, peers []*server, rs readers) error {
 			if err != nil {
 				return err
 			}
-			found, err := rs[i].do(t)
+			found, err := groups[i].do(t)
 			if err != nil {
 				return err
 			}
@@ -83,9 +121,9 @@ func (b *bench) turns(h *hot, t task, peers []*server, rs readers) error {
 				return err
 			}
 			cpu[i] += after - before
-			all[i].Reads += found[0].Reads
-			all[i].Took = append(all[i].Took, found[0].Took...)
-			medians[i] = summarize(t.Files[0], found[0].Took).P50
+			all[i].Reads += found.Reads
+			all[i].Took = append(all[i].Took, found.Took...)
+			medians[i] = summarize(t.Files[0], found.Took).P50
 		}
 		ratios = append(ratios, float64(medians[len(peers)-1])/float64(medians[0]))
 	}
