@@ -31,6 +31,8 @@ type creation struct {
 	// CreateContainer and StartContainer together, without Truesize, of
 	// containers that it leaves alone, and of those that it injects.
 	without, alone, with latency
+	// Ratios of each turn's medians to that without.
+	toWith, toAlone spread
 	// How long the agent takes to answer NRI's CreateContainer, of containers
 	// made one after the other, one a second, and ten at once.
 	serial, paced, crowd latency
@@ -63,53 +65,77 @@ func (b *bench) creations() (c creation, err error) {
 // turns makes containers with the agent and without, in turns.
 func (c *creation) turns(b *bench, s *stack.Stack, m maker, l *agentLog) error {
 	var with, alone, without, handling []time.Duration
+	var toWith, toAlone []float64
 	for turn := range b.creates/batch + 1 {
-		off, err := m.batch(b.ctx, fmt.Sprintf("off-%d", turn), batch, serially)
-		if err != nil {
+		var off, on, left, took []time.Duration
+		withoutAgent := func() (err error) {
+			off, err = m.settled(b.ctx, fmt.Sprintf("off-%d", turn))
 			return err
 		}
-		if err := b.startAgent(s, m, turn); err != nil {
+		withAgent := func() (err error) {
+			if err := s.StartAgent(b.ctx); err != nil {
+				return err
+			}
+			defer s.StopAgent()
+			if err := l.skip(); err != nil {
+				return err
+			}
+			if on, err = m.settled(b.ctx, fmt.Sprintf("on-%d", turn)); err != nil {
+				return err
+			}
+			if took, err = l.handled(); err != nil {
+				return err
+			}
+			took = took[1:] // without the agent's first
+			left, err = leftAlone(m).settled(b.ctx, fmt.Sprintf("left-%d", turn))
 			return err
 		}
-		if err := l.skip(); err != nil {
-			return err
+		cases := []func() error{withoutAgent, withAgent}
+		for i := range cases {
+			if err := cases[(turn+i)%2](); err != nil {
+				return err
+			}
 		}
-		on, err := m.batch(b.ctx, fmt.Sprintf("on-%d", turn), batch, serially)
-		if err != nil {
-			return err
+		if turn == 0 { // warms both up
+			continue
 		}
-		left, err := leftAlone(m).batch(b.ctx, fmt.Sprintf("left-%d", turn), batch, serially)
-		if err != nil {
-			return err
-		}
-		s.StopAgent()
-		took, err := l.handled()
-		if err != nil {
-			return err
-		}
-		if turn > 0 { // the first turn warms both up
-			without, alone, with = append(without, off...), append(alone, left...), append(with, on...)
-			handling = append(handling, took...)
-		}
+		without, alone, with = append(without, off...), append(alone, left...), append(with, on...)
+		handling = append(handling, took...)
+		base := float64(summarize("", off).P50)
+		toWith = append(toWith, float64(summarize("", on).P50)/base)
+		toAlone = append(toAlone, float64(summarize("", left).P50)/base)
 	}
 	c.without, c.alone, c.with = summarize("", without), summarize("", alone), summarize("", with)
+	c.toWith, c.toAlone = spreadOf(toWith), spreadOf(toAlone)
 	c.serial = summarize("", handling)
 	return nil
 }
 
-// startAgent starts the agent and makes its first container: an agent runs for
-// weeks, so that one is not what is measured.
-func (b *bench) startAgent(s *stack.Stack, m maker, turn int) error {
+// settle is how long a node is left to itself before containers are made.
+const settle = time.Second
+
+// settled makes a batch of containers as on a node that has been up for long: the
+// first container of an agent, and what it does at its start, are not measured.
+func (m maker) settled(ctx context.Context, name string) ([]time.Duration, error) {
+	if _, err := m.batch(ctx, name+"-first", 1, serially); err != nil {
+		return nil, err
+	}
+	time.Sleep(settle)
+	return m.batch(ctx, name, batch, serially)
+}
+
+// startAgent starts the agent and makes its first container.
+func (b *bench) startAgent(s *stack.Stack, m maker) error {
 	if err := s.StartAgent(b.ctx); err != nil {
 		return err
 	}
-	_, err := m.batch(b.ctx, fmt.Sprintf("first-%d", turn), 1, serially)
+	_, err := m.batch(b.ctx, "first", 1, serially)
 	return err
 }
 
 // handlings makes containers as nodes do: one now and then, and many at once.
 func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) error {
-	if err := b.startAgent(s, m, -1); err != nil {
+	if err := b.startAgent(s, m); err != nil {
 		return err
 	}
 	defer s.StopAgent()
@@ -142,12 +168,14 @@ func (c *creation) handlings(b *bench, s *stack.Stack, m maker, l *agentLog) err
 // report writes the section of the report.
 func (c *creation) report(w io.Writer) {
 	fmt.Fprintf(w, "### Creation of containers\n\n"+
-		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d:\n"+
-		"without Truesize p50 %s, with it p50 %s, %s; of containers that it leaves alone, for\n"+
-		"which the runtime asks it all the same, p50 %s, %s.\n\n"+
+		"CreateContainer and StartContainer of the CRI, %d containers each, in turns of %d.\n"+
+		"Ratios are the median of the turns', with their quartiles: with Truesize %.3f×\n"+
+		"(%s); of containers that it leaves alone, for which the runtime asks it all the\n"+
+		"same, %.3f× (%s). All containers' p50: without Truesize %s, with it %s,\n"+
+		"left alone %s.\n\n"+
 		"The agent's answer to NRI's CreateContainer, by the agent's log:\n\n",
-		c.with.Reads, batch, ms(c.without.P50), ms(c.with.P50), ratio(c.with.P50, c.without.P50),
-		ms(c.alone.P50), ratio(c.alone.P50, c.without.P50))
+		c.with.Reads, batch, c.toWith.median, c.toWith, c.toAlone.median, c.toAlone,
+		ms(c.without.P50), ms(c.with.P50), ms(c.alone.P50))
 	table(w, func(t func(cells ...string)) {
 		t("containers are made", "p50", "p99", "requests")
 		t("one after the other", ms(c.serial.P50), ms(c.serial.P99), strconv.Itoa(c.serial.Reads))
