@@ -36,6 +36,7 @@ type creation struct {
 	// How long the agent takes to answer NRI's CreateContainer, of containers
 	// made one after the other, one a second, and ten at once.
 	serial, paced, crowd latency
+	pauses               pauses
 }
 
 // creations makes containers through the CRI of a private containerd.
@@ -56,6 +57,9 @@ func (b *bench) creations() (c creation, err error) {
 	defer conn.Close()
 	m := maker{client: cri.NewRuntimeServiceClient(conn), parent: s.CgroupParent()}
 	l := agentLog{path: filepath.Join(s.LogDir(), "truesized.log")}
+	if c.pauses, err = countPauses(); err != nil {
+		return c, err
+	}
 	if err := c.turns(b, s, m, &l); err != nil {
 		return c, err
 	}
@@ -182,6 +186,9 @@ func (c *creation) report(w io.Writer) {
 		t("one a second", ms(c.paced.P50), ms(c.paced.P99), strconv.Itoa(c.paced.Reads))
 		t(fmt.Sprintf("%d at once", batch), ms(c.crowd.P50), ms(c.crowd.P99), strconv.Itoa(c.crowd.Reads))
 	})
+	fmt.Fprintf(w, "In these times is what the machine takes for itself: a thread that only looks at the\n"+
+		"clock, on each CPU, with nothing else to do, is kept from it %.1f times a second for\n"+
+		"%s or longer, at most for %s (counted for %s).\n\n", c.pauses.perSecond, ms(longPause), ms(c.pauses.longest), pausesFor)
 }
 
 // A maker makes containers through the CRI.

@@ -180,11 +180,11 @@ func newFile(name string) *file {
 }
 
 // readFor reads until the time d after begin is over, and times the reads that
-// start at begin or later.
+// start at begin or later, one at least.
 func (f *file) readFor(begin time.Time, d time.Duration) reading {
 	r := reading{Took: make([]time.Duration, 0, d/time.Microsecond+1)}
 	last := time.Since(begin)
-	for last < d {
+	for last < d || len(r.Took) == 0 {
 		f.read()
 		now := time.Since(begin)
 		if last >= 0 {
