@@ -102,22 +102,26 @@ func (m *Manager) look(id string, s sight) {
 		m.fail("process", "cannot look for a container's process", err, "container", id)
 	}
 	switch {
-	case err != nil || pid == 0:
-		// The longer it has not been started, the longer it may not be.
-		s.next = m.now().Add(min(m.now().Sub(s.since)/2, maxLookAgain))
-		m.awaited.set(id, s)
-	case age >= settled:
-		m.found(id, pid)
+	case err == nil && pid != 0 && age < settled:
+		return // again at the next call
+	case err == nil && pid != 0 && m.found(id, pid):
+		m.awaited.remove(id)
+		return
 	}
+	// The longer it has not been started, the longer it may not be.
+	s.next = m.now().Add(min(m.now().Sub(s.since)/2, maxLookAgain))
+	m.awaited.set(id, s)
 }
 
-// found notes a container's process.
-func (m *Manager) found(id string, pid int) {
+// found notes a container's process, and reports whether it is known then: it may
+// have ended.
+func (m *Manager) found(id string, pid int) (known bool) {
 	m.revise(id, func(c *registry.Container) bool {
 		if c.PID == 0 {
 			m.locate(c, pid)
 		}
-		return true
+		known = c.PID != 0
+		return known
 	})
-	m.awaited.remove(id)
+	return known
 }

@@ -40,8 +40,9 @@ func TestLocate(t *testing.T) {
 		{"no cgroup yet", 0, 0, cgroup.ErrGone, 0},
 		{"not started", 0, 0, nil, 0},
 		{"perhaps a helper of the runtime", 42, settled - 1, nil, 0},
+		{"one that has ended meanwhile", 43, settled, nil, 0},
 		{"its process", 42, settled, nil, 42},
-		{"another one later", 43, time.Hour, nil, 42},
+		{"another one later", 44, time.Hour, nil, 42},
 	} {
 		*clock = clock.Add(maxLookAgain)
 		b.kernel.first, b.kernel.firstAge, b.kernel.firstErr = tt.pid, tt.age, tt.err
@@ -53,7 +54,7 @@ func TestLocate(t *testing.T) {
 	if c := b.get(t, idA); c.StartTicks != 4200 || c.Cgroup[""] != "/real" || len(c.Mounts) == 0 {
 		t.Errorf("%+v", c)
 	}
-	if b.kernel.looks != 4 {
+	if b.kernel.looks != 5 {
 		t.Errorf("%d looks, the last one was for a process that was known", b.kernel.looks)
 	}
 	b.wantErrors(t, map[string]int{})
