@@ -11,6 +11,7 @@ import (
 
 	"github.com/truesize/truesize/fuse/keeper"
 	"github.com/truesize/truesize/fuse/view"
+	"github.com/truesize/truesize/pkg/garbage"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/version"
 )
@@ -59,6 +60,7 @@ func start(ctx context.Context, c config, v *view.View, link *keeper.Link, log *
 		parts <- err
 	}()
 	go link.Run(ctx)
+	go func() { _ = garbage.Collect(ctx, garbageRoom, garbagePercent) }()
 	socket, err := listen(c.path("viewd.sock"))
 	if err != nil {
 		return err
@@ -83,6 +85,13 @@ func start(ctx context.Context, c config, v *view.View, link *keeper.Link, log *
 // processor at once, and the rest of the program run.
 func tune(threads int) {
 	runtime.GOMAXPROCS(threads + 1)
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(garbagePercent)
 	debug.SetMemoryLimit(12 << 20)
 }
+
+// What garbage there may be before it is collected while readers wait: for
+// 10,000 containers that much more than is alive, or at least that many bytes.
+const (
+	garbagePercent = 50
+	garbageRoom    = 3 << 20
+)

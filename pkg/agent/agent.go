@@ -18,6 +18,7 @@ import (
 	"github.com/truesize/truesize/cni/reconcile"
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/config"
+	"github.com/truesize/truesize/pkg/garbage"
 	"github.com/truesize/truesize/pkg/inject"
 	"github.com/truesize/truesize/pkg/lifecycle"
 	"github.com/truesize/truesize/pkg/logs"
@@ -44,6 +45,9 @@ const (
 	// locateEvery is how often it is looked for the processes of containers of
 	// whose start the runtime does not tell.
 	locateEvery = time.Second
+	// garbageRoom is what the heap may grow by, in bytes, before its garbage is
+	// collected while a runtime may be waiting.
+	garbageRoom = 8 << 20
 	// attachEvery is how often it is looked for containers that were created
 	// while the agent was away: the runtime tells of them on registration.
 	attachEvery = 3 * time.Second
@@ -202,6 +206,7 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return every(ctx, reconcileEvery, a.manager.Reconcile) })
 	group.Go(func() error { return every(ctx, locateEvery, a.manager.Locate) })
+	group.Go(func() error { return garbage.Collect(ctx, garbageRoom, 100) })
 	group.Go(func() error {
 		return nri.New(nri.Config{
 			Socket: a.cfg.NRISocket, PluginName: a.cfg.NRIPluginName, PluginIndex: a.cfg.NRIPluginIndex,

@@ -17,6 +17,7 @@ const module = "github.com/truesize/truesize"
 // import those of lower layers only: not its siblings.
 var layers = [][]string{
 	{"pkg/version", "pkg/threads", "pkg/pulse"},
+	{"pkg/garbage"},
 	{"pkg/size"},
 	{"pkg/inject", "pkg/registry", "pkg/cgroup", "pkg/cpuset"},
 	{"pkg/lifecycle"},
