@@ -88,10 +88,9 @@ func (s *Server) restore(from *kept.Snapshots) {
 }
 
 // recheck renders every file of the containers that there are at the beginning
-// once. The kernel is brought in line where a
-// container's size changed while there was no server to say so; and there is a
-// snapshot to show of files that nobody has read yet, should no server come up
-// after this one.
+// once. The kernel is brought in line where a container's size changed while there
+// was no server to say so; and there is a snapshot to show of files that nobody has
+// read yet, should no server come up after this one.
 func (s *Server) recheck(containers []*container) {
 	for _, ct := range containers {
 		s.prime(ct)

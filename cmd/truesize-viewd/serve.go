@@ -89,8 +89,8 @@ func tune(threads int) {
 	debug.SetMemoryLimit(12 << 20)
 }
 
-// What garbage there may be before it is collected while readers wait: for
-// 10,000 containers that much more than is alive, or at least that many bytes.
+// What garbage there may be before it is collected while readers wait: that much
+// of what is alive, in percent, or that many bytes if that is more.
 const (
 	garbagePercent = 50
 	garbageRoom    = 3 << 20

@@ -195,15 +195,7 @@ func TestStartOfFirstProcess(t *testing.T) {
 		_ = process.Process.Kill()
 		_ = process.Wait()
 	}()
-	dirs, err := cgroups.Create(strings.TrimPrefix(e.Cgroup[""], "/")) // it is there
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range dirs {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(process.Process.Pid)), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cgroups.Enter(t, e.Cgroup, process.Process.Pid)
 	c.Begun()
 	if up := uptimeOf(); up > 60 {
 		t.Errorf("uptime %v s of a program that has just begun", up)

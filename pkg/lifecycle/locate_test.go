@@ -5,8 +5,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -174,15 +172,7 @@ func shellIn(t *testing.T, paths map[string]string, script string) (pid int) {
 		}
 		_ = cmd.Wait()
 	})
-	dirs, err := cgroups.Create(strings.TrimPrefix(paths[""], "/")) // it is there
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range dirs {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cgroups.Enter(t, paths, cmd.Process.Pid)
 	if _, err := in.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,20 @@ func Make(t testing.TB, name string) map[string]string {
 		t.Fatal(err)
 	}
 	return paths
+}
+
+// Enter moves a process into the cgroup at paths, one that Make has made.
+func Enter(t testing.TB, paths map[string]string, pid int) {
+	t.Helper()
+	dirs, err := Create(strings.TrimPrefix(paths[""], "/")) // it is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // fillCPUSet gives a v1 cpuset what its parent has: an empty one takes nobody.
