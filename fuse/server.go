@@ -97,6 +97,9 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// Since returns when the server started: the mtime of its directories.
+func (s *Server) Since() time.Time { return s.start }
+
 type versionLine string
 
 func (v versionLine) Render(dst []byte, _ int) ([]byte, error) {

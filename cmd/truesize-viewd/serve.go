@@ -59,7 +59,7 @@ func start(ctx context.Context, c config, v *view.View, link *keeper.Link, log *
 		}
 		parts <- err
 	}()
-	go link.Run(ctx)
+	go link.Run(ctx, v.Server.Since())
 	go func() { _ = garbage.Collect(ctx, garbageRoom, garbagePercent) }()
 	socket, err := listen(c.path("viewd.sock"))
 	if err != nil {

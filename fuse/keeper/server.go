@@ -112,11 +112,13 @@ func (l *Link) beats(before uint64, within time.Duration) bool {
 	return true
 }
 
-// Run beats the heart, and sees to it that there is a keeper, until ctx ends.
-func (l *Link) Run(ctx context.Context) {
+// Run beats the heart of the server, which started then, and sees to it that
+// there is a keeper, until ctx ends.
+func (l *Link) Run(ctx context.Context, started time.Time) {
 	go l.keepKeeper(ctx)
+	b := beater{lock: l.Lock, started: started, memory: l.Memory}
 	for {
-		l.Memory.Beat()
+		b.beat()
 		if pulse.Wait(ctx, beatEvery) != nil {
 			return
 		}

@@ -8,41 +8,57 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/truesize/truesize/fuse/keeper"
+	"golang.org/x/sys/unix"
 )
 
 // Check returns nil when the server has every one of a new container's paths.
 // An error wraps [ErrSilent].
 //
 // Every container of a server has the same files, and a server shows when it
-// started as the mtime of its directories. So one look-up, of the container's
-// directory, tells that the server is at work, that it knows the container,
-// and which server it is; the files are asked for one by one only of a server
-// that has not shown them yet. What is known of the directory is not in the
-// kernel's caches: the container's id has not been looked up before.
+// started as the mtime of its directories, and with every beat of its heart
+// ([keeper.AtWork]). So of a server that has shown the files and is at work
+// nothing is asked: the runtime waits for this, and would wait for two more
+// wake-ups. Any other is asked for each of them.
 func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 	dir := filepath.Join(c.Dir(), id)
-	var known bool
-	err := c.ask(ctx, func() error {
-		fi, err := os.Lstat(dir)
-		if err != nil {
+	if c.knows(paths) {
+		c.warm(dir, paths)
+		return nil
+	}
+	return c.ask(ctx, func() error {
+		var root, own unix.Stat_t
+		if err := unix.Lstat(c.Dir(), &root); err != nil {
 			return err
 		}
-		if !fi.IsDir() {
-			return fmt.Errorf("%s is no directory: the file system there is not the view", dir)
+		if err := unix.Lstat(dir, &own); err != nil {
+			return err
 		}
-		if known = c.seen.has(fi.ModTime(), paths); known {
-			return nil
+		if own.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return fmt.Errorf("%s is no directory: the file system there is not the view", dir)
 		}
 		if err := lookUp(dir, paths); err != nil {
 			return err
 		}
-		c.seen.add(fi.ModTime(), paths)
+		c.seen.add(seenServer{root.Dev, own.Mtim.Nano()}, paths)
 		return nil
 	})
-	if err == nil && known {
-		c.warm(dir, paths)
+}
+
+// knows reports whether a server is at work at the view's place that has shown
+// all of paths. It asks nobody.
+func (c *Client) knows(paths []string) bool {
+	started, ok := keeper.AtWork(filepath.Join(c.runDir, lockName))
+	if !ok {
+		return false
 	}
-	return err
+	// What the kernel holds of the root tells which file system is there.
+	var root unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, c.Dir(), unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, 0, &root); err != nil {
+		return false
+	}
+	return c.seen.has(seenServer{unix.Mkdev(root.Dev_major, root.Dev_minor), started.UnixNano()}, paths)
 }
 
 // warmAfter is when a new container's files are looked up: the runtime, which
@@ -74,28 +90,34 @@ func lookUp(dir string, paths []string) error {
 	return nil
 }
 
+// A seenServer is a server, where it was seen.
+type seenServer struct {
+	dev     uint64 // of the view's root
+	started int64  // ns since the epoch
+}
+
 // seenFiles are the files that one server has shown.
 type seenFiles struct {
 	mu     sync.Mutex
-	server time.Time // when it started
+	server seenServer
 	paths  []string
 }
 
-// has reports whether the server that started then has shown all of paths.
-func (s *seenFiles) has(server time.Time, paths []string) bool {
+// has reports whether the server has shown all of paths.
+func (s *seenFiles) has(server seenServer, paths []string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !server.Equal(s.server) {
+	if server != s.server {
 		return false
 	}
 	return !slices.ContainsFunc(paths, func(p string) bool { return !slices.Contains(s.paths, p) })
 }
 
-// add notes that the server that started then has shown paths.
-func (s *seenFiles) add(server time.Time, paths []string) {
+// add notes that the server has shown paths.
+func (s *seenFiles) add(server seenServer, paths []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !server.Equal(s.server) {
+	if server != s.server {
 		s.server, s.paths = server, nil
 	}
 	for _, p := range paths {

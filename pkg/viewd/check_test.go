@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/truesize/truesize/fuse/keeper"
+	"golang.org/x/sys/unix"
 )
 
 // started gives the directory of container id the mtime that the view's server
@@ -15,6 +18,20 @@ func started(t *testing.T, c *Client, id string, at int64) {
 	if err := os.Chtimes(filepath.Join(c.Dir(), id), time.Unix(at, 0), time.Unix(at, 0)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// lock takes the view's lock, as its server does.
+func lock(t *testing.T, c *Client) (fd int) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(c.runDir, lockName), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	return fd
 }
 
 // check checks a container of one file.
@@ -42,36 +59,91 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What one container of a server has, all have; another server is asked anew,
-// and a file that no container has shown is.
+// What one container of a server has, all have, for as long as the server is at
+// work; another one is asked, and for a file that no container has shown.
 func TestCheckAsksAServerOnce(t *testing.T) {
 	c := testView(t, "whole/proc/stat", "whole/proc/uptime", "half/proc/stat")
 	if err := os.MkdirAll(filepath.Join(c.Dir(), "bare"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	fd := lock(t, c)
 	for _, step := range []struct {
-		id    string
-		at    int64 // the server's start
-		paths []string
-		ok    bool
+		id     string
+		server int64 // its start, as it says with its beats; 0: it does not
+		paths  []string
+		ok     bool
 	}{
 		{"bare", 1, []string{"/proc/stat"}, false},
 		{"half", 1, []string{"/proc/stat"}, true},
 		{"bare", 1, []string{"/proc/stat"}, true}, // not asked for
+		{"gone", 1, []string{"/proc/stat"}, true},
 		{"bare", 1, []string{"/proc/stat", "/proc/uptime"}, false},
 		{"whole", 1, []string{"/proc/uptime"}, true},
 		{"bare", 1, []string{"/proc/stat", "/proc/uptime"}, true},
-		{"gone", 1, []string{"/proc/stat"}, false},
+		{"bare", 0, []string{"/proc/stat"}, false},
 		{"bare", 2, []string{"/proc/stat"}, false},
 		{"whole", 2, []string{"/proc/stat"}, true},
+		{"gone", 2, []string{"/proc/stat"}, true},
 		{"bare", 2, []string{"/proc/uptime"}, false}, // what another server had
 	} {
-		if step.id != "gone" {
-			started(t, c, step.id, step.at)
+		var err error
+		if step.server == 0 {
+			err = unix.Ftruncate(fd, 0)
+		} else {
+			for _, id := range []string{"whole", "half", "bare"} {
+				started(t, c, id, step.server)
+			}
+			err = keeper.SayAtWork(fd, time.Unix(step.server, 0))
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		if err := check(t, c, step.id, step.paths...); (err == nil) != step.ok {
 			t.Errorf("%+v: %v", step, err)
 		}
+	}
+}
+
+// A server that is not at work any more is asked, whatever it has shown.
+func TestCheckOfADeadServer(t *testing.T) {
+	c := testView(t, "id/proc/stat")
+	started(t, c, "id", 1)
+	fd := lock(t, c)
+	if err := keeper.SayAtWork(fd, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, c, "id", "/proc/stat"); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, c, "gone", "/proc/stat"); err != nil {
+		t.Errorf("asked while it is at work: %v", err)
+	}
+	if err := unix.Close(fd); err != nil {
+		t.Fatal(err)
+	}
+	if check(t, c, "gone", "/proc/stat") == nil {
+		t.Error("nobody holds the lock, and nothing is asked")
+	}
+}
+
+// Where another file system is at the view's place, what was there does not
+// count.
+func TestCheckWithoutTheView(t *testing.T) {
+	c := testView(t, "id/proc/stat")
+	started(t, c, "id", 1)
+	fd := lock(t, c)
+	if err := keeper.SayAtWork(fd, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, c, "id", "/proc/stat"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("truesize-test", c.Dir(), "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(c.Dir(), unix.MNT_DETACH)
+	if check(t, c, "id", "/proc/stat") == nil {
+		t.Error("a container that is not there is")
 	}
 }
 
@@ -128,6 +200,10 @@ func TestCheckWithoutAPlace(t *testing.T) {
 // A container whose files are known is looked up all the same, for the runtime.
 func TestWarmUpIsBounded(t *testing.T) {
 	c := testView(t, "id/proc/stat")
+	started(t, c, "id", 1)
+	if err := keeper.SayAtWork(lock(t, c), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
 	for range cap(c.warmUp) {
 		c.warmUp <- struct{}{} // one hangs
 	}

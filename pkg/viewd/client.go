@@ -2,8 +2,7 @@
 // view: it asks whether it answers, gets its counters, and keeps it running.
 //
 // Nothing here waits on the view without a bound: a process that touches a
-// FUSE file whose server hangs sleeps until that server is gone. It imports
-// nothing of Truesize.
+// FUSE file whose server hangs sleeps until that server is gone.
 package viewd
 
 import (

@@ -172,7 +172,7 @@ func playCrasher() error {
 	if err := link.Ready(); err != nil {
 		return err
 	}
-	go link.Run(context.Background())
+	go link.Run(context.Background(), s.Since())
 	return s.Serve(context.Background(), link.Fuse)
 }
 
