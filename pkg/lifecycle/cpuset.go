@@ -28,8 +28,8 @@ func (m *Manager) unbalance() {
 // Rebalance returns the CPU sets that running containers should have and have
 // not. Where the kubelet manages CPUs there are none.
 func (m *Manager) Rebalance() []CPUSet {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.placing.Lock()
+	defer m.placing.Unlock()
 	if m.kubeletManagesCPUs() {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/truesize/truesize/pkg/cgroup"
 	"github.com/truesize/truesize/pkg/inject"
@@ -114,6 +115,34 @@ func TestCPUSetFollowsAResize(t *testing.T) {
 		}
 		b.Applied(got[0])
 	}
+}
+
+// Whoever waits for an imbalance finds it, however soon he looks.
+func TestRebalanceSeesWhatItIsToldOf(t *testing.T) {
+	b := newCPUSetBench(t)
+	s := oneCPU(0)
+	b.run(t, s)
+	b.wantUnbalanced(t, true)
+	looked := make(chan []CPUSet)
+	go func() {
+		for range b.Unbalanced() {
+			looked <- b.Rebalance()
+		}
+	}()
+	for i := range 100 {
+		s.Limits.CPUMilli = int64(2000 + 1000*(i%2))
+		b.start(t, s, b.get(t, s.ID).CPUSet)
+		select {
+		case got := <-looked:
+			if len(got) != 1 {
+				t.Fatalf("resize %d: %v, want a change", i, got)
+			}
+			b.Applied(got[0])
+		case <-time.After(20 * time.Second):
+			t.Fatalf("resize %d: nobody was told", i)
+		}
+	}
+	close(b.unbalanced)
 }
 
 // A new agent knows from the runtime what its predecessor did last.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func TestCreateTakesTheSmallestLimits(t *testing.T) {
 			if got := b.get(t, idA).Decision.Size; got != tt.want {
 				t.Errorf("size %+v, want %+v", got, tt.want)
 			}
-			if asked := b.kernel.asked; len(asked) != 1 || asked[0][""] != s.CgroupsPath {
+			if asked := b.kernel.asked; len(asked) != 1 || asked[0][""] != path.Dir(s.CgroupsPath) {
 				t.Errorf("asked for the limits of %v", asked)
 			}
 		})
@@ -263,20 +264,80 @@ func TestCreateBesideOthers(t *testing.T) {
 	}
 }
 
+// A creation does not wait for work at other containers, whatever that waits for.
+func TestCreateWhileOthersAreRead(t *testing.T) {
+	b := newBench(t)
+	reading, created := make(chan struct{}), make(chan struct{})
+	b.kernel.reading = func() {
+		close(reading)
+		<-created
+	}
+	refreshed := make(chan error)
+	go func() {
+		s := testSpec(idB)
+		s.PID = 42
+		refreshed <- b.Refresh(s)
+	}()
+	<-reading
+	done := make(chan error)
+	go func() {
+		_, err := b.Create(context.Background(), testSpec(idA))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a creation waits for work at another container")
+	}
+	close(created)
+	if err := <-refreshed; err != nil {
+		t.Error(err)
+	}
+}
+
+// Of one container, one call at a time has the entry.
+func TestHolds(t *testing.T) {
+	var h holds
+	release := h.take(idA)
+	taken := make(chan func())
+	go func() { taken <- h.take(idA) }()
+	select {
+	case <-taken:
+		t.Error("two have it")
+	case <-time.After(20 * time.Millisecond):
+	}
+	h.take(idB)()
+	release()
+	(<-taken)()
+	if len(h.byID) != 0 {
+		t.Errorf("kept: %v", h.byID)
+	}
+}
+
 // A container of which the runtime has had its answer by the time the view
-// gives its, and that is removed since, stays away.
+// gives its, and that is removed meanwhile, stays away.
 func TestCreateTooLate(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.view.err = errTest
+	removed := make(chan error)
 	b.view.during = func(id string) {
 		cancel()
-		if err := b.Remove(id); err != nil {
-			t.Error(err)
+		go func() { removed <- b.Remove(id) }()
+		select {
+		case err := <-removed:
+			t.Errorf("removed while it is being created: %v", err)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	if _, err := b.Create(ctx, testSpec(idA)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+	if err := <-removed; err != nil {
+		t.Error(err)
 	}
 	if ids, _ := b.dir.IDs(); len(ids) != 0 {
 		t.Errorf("registered again: %v", ids)

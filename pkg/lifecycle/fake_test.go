@@ -38,7 +38,8 @@ type fakeKernel struct {
 	first     int // of every container, 0 for none
 	firstAge  time.Duration
 	firstErr  error
-	looks     int // calls of First
+	looks     int    // calls of First
+	reading   func() // called while a process is read; nil is not
 }
 
 func newFakeKernel() *fakeKernel {
@@ -72,6 +73,9 @@ func (k *fakeKernel) First(id string, paths map[string]string) (int, time.Durati
 func (k *fakeKernel) StaticCPUManager() (bool, error) { return k.static, k.staticErr }
 
 func (k *fakeKernel) Process(pid int) (uint64, map[string]string, error) {
+	if k.reading != nil {
+		k.reading()
+	}
 	ticks, ok := k.processes[pid]
 	if !ok {
 		return 0, nil, fs.ErrNotExist

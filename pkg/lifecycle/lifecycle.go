@@ -107,10 +107,11 @@ type Manager struct {
 	cfg Config
 	now func() time.Time
 
-	// mu orders the read-modify-write of entries. It is held for one
-	// container at a time, so that a creation never waits for a long scan, and
-	// never while something outside is asked that may not answer.
-	mu sync.Mutex
+	// holds order the read-modify-write of entries.
+	holds holds
+	// placing is held while CPU sets are chosen, from the look at those that
+	// there are until the new ones are registered.
+	placing sync.Mutex
 
 	unbalanced chan struct{}
 	awaited    awaited
@@ -136,9 +137,8 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 		return inject.Adjustment{}, err
 	}
 	c := m.newEntry(s)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// The wait for the lock may have used ctx up.
+	defer m.holds.take(s.ID)()
+	// The wait may have used ctx up.
 	if err := ctx.Err(); err != nil {
 		return inject.Adjustment{}, err
 	}
@@ -156,23 +156,12 @@ func (m *Manager) Create(ctx context.Context, s Spec) (inject.Adjustment, error)
 func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) inject.Adjustment {
 	hoped := inject.State{ViewAnswers: true, ShimPresent: m.shimPresent()}
 	hoped.SizePage, _ = m.cfg.Registry.SizePageFile(s.ID) // fails for bad ids only
-	if wants, _ := inject.WantsCPUSet(s.Container, m.cfg.Inject); wants {
-		c.CPUSet, hoped.CPUSet, hoped.CPUSetBlocked = m.choose(s, c)
-	}
-	adj := m.plan(s, c, hoped)
-	st := hoped
-	if !m.create(c, &st) {
-		st.ViewAnswers = false
-	} else if len(adj.Views) > 0 {
-		// The lock is let go until the view has answered: one that does not
-		// holds up the containers that ask it and nothing else. The entry stays
-		// this call's until the runtime has its answer, or ctx has ended.
-		m.mu.Unlock()
+	adj, st := m.enter(s, c, &hoped)
+	if st.ViewAnswers && len(adj.Views) > 0 {
 		st.ViewAnswers = m.viewAnswers(ctx, s.ID, adj.Views)
-		m.mu.Lock()
 	}
 	if ctx.Err() != nil {
-		return adj // nobody waits any more, and the container may be gone again
+		return adj // nobody waits any more
 	}
 	if st == hoped || adj.Skip != "" {
 		return adj
@@ -180,6 +169,20 @@ func (m *Manager) register(ctx context.Context, s Spec, c *registry.Container) i
 	adj = m.plan(s, c, st)
 	_ = m.put(c) // counted and logged; the facts in the entry are the admin's, no part acts on them
 	return adj
+}
+
+// enter plans with what is hoped for, to which it adds the CPU set, and writes
+// the entry. It returns what is left of the hopes: without an entry, the view
+// does not know the container.
+func (m *Manager) enter(s Spec, c *registry.Container, hoped *inject.State) (inject.Adjustment, inject.State) {
+	if wants, _ := inject.WantsCPUSet(s.Container, m.cfg.Inject); wants {
+		m.placing.Lock()
+		defer m.placing.Unlock()
+		c.CPUSet, hoped.CPUSet, hoped.CPUSetBlocked = m.choose(s, c)
+	}
+	adj, st := m.plan(s, c, *hoped), *hoped
+	st.ViewAnswers = m.create(c, &st)
+	return adj, st
 }
 
 // create writes the entry and the size page of a new container, each alone if
@@ -256,18 +259,17 @@ func (m *Manager) Abandon(id string) {
 // hold keeps others from changing a container's entry until release is called:
 // this manager's other calls, and the processes that attach and detach views.
 func (m *Manager) hold(id string) (release func()) {
-	m.mu.Lock()
+	done := m.holds.take(id)
 	unlock := m.cfg.Registry.Lock(id)
 	return func() {
 		unlock()
-		m.mu.Unlock()
+		done()
 	}
 }
 
 // Remove forgets a container.
 func (m *Manager) Remove(id string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.holds.take(id)()
 	m.awaited.remove(id)
 	if c, err := m.cfg.Registry.Get(id); err == nil && c.CPUSet != "" {
 		defer m.unbalance()

@@ -95,7 +95,7 @@ func (m *Manager) putChanged(old, c *registry.Container) error {
 			"from", old.Decision.Size, "to", c.Decision.Size)
 	}
 	if c.CPUSet != "" {
-		m.unbalance()
+		defer m.unbalance() // not before there is something to see
 	}
 	if err := m.put(c); err != nil {
 		return err
@@ -130,8 +130,7 @@ func (m *Manager) Synchronize(specs []Spec) error {
 // was gone by then: the runtime has created it without. Its mounts tell, unless
 // the runtime tells none. One that is known to run may have got its view since.
 func (m *Manager) forgetUnanswered(s Spec) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.holds.take(s.ID)()
 	c, err := m.cfg.Registry.Get(s.ID)
 	if err != nil || c.PID != 0 || len(c.Mounts) == 0 && c.Shim == "" || len(s.Mounts) == 0 {
 		return

@@ -52,7 +52,9 @@ func (m *Manager) cgroupOf(s Spec) (paths map[string]string, above size.Limits, 
 	if paths, err = m.cfg.Kernel.PathsFromSpec(s.CgroupsPath); err != nil {
 		return nil, size.Limits{}, err
 	}
-	above, err = m.cfg.Kernel.Limits(paths)
+	// Its own does not exist yet. To look it up would be to wait, in the kernel,
+	// for whoever makes another one beside it.
+	above, err = m.cfg.Kernel.Limits(parents(paths))
 	return paths, above, err
 }
 
