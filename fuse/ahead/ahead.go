@@ -23,11 +23,13 @@ const Unseen = 3
 type Rhythm struct {
 	last   time.Time
 	period time.Duration // 0: none, or not between the bounds
+	kept   bool          // the period, by the last read
 }
 
 // Seen takes note of a read at now that found nothing prepared. It returns the
 // period of the reads, 0 unless this one came when it was foreseen, give or
-// take the slack.
+// take the slack. One that did not, after one that did, was held up: the period
+// counts on, from that read.
 func (r *Rhythm) Seen(now time.Time, slack time.Duration) time.Duration {
 	gap, first := now.Sub(r.last), r.last.IsZero()
 	r.last = now
@@ -37,7 +39,11 @@ func (r *Rhythm) Seen(now time.Time, slack time.Duration) time.Duration {
 	if r.period > 0 {
 		steps := (gap + r.period/2) / r.period
 		if steps >= 1 && steps <= Unseen+1 && (gap-steps*r.period).Abs() <= slack {
-			r.period = gap / steps
+			r.period, r.kept = gap/steps, true
+			return r.period
+		}
+		if r.kept {
+			r.kept = false
 			return r.period
 		}
 	}
