@@ -117,7 +117,7 @@ func TestGarbageCalls(t *testing.T) {
 		case 2:
 			b = append(b[:rng.IntN(len(b))], byte(rng.IntN(256)))
 		}
-		cmd := n.command([]string{"ADD", "DEL", "CHECK", "GC", "STATUS"}[i%5], p, nil)
+		cmd := n.contained(n.command([]string{"ADD", "DEL", "CHECK", "GC", "STATUS"}[i%5], p, nil))
 		cmd.Stdin = bytes.NewReader(b)
 		var out bytes.Buffer
 		cmd.Stdout = &out
@@ -128,4 +128,19 @@ func TestGarbageCalls(t *testing.T) {
 		}
 	}
 	n.del(p, n.conf)
+}
+
+// contained returns cmd so that it can write below the node's directory only: a
+// damaged configuration names others.
+func (n *node) contained(cmd *exec.Cmd) *exec.Cmd {
+	n.t.Helper()
+	script := `set -e
+mount --bind "$0" "$0"
+for dir in / /run /tmp /var; do
+	if mountpoint -q $dir; then mount -o remount,bind,ro $dir; fi
+done
+exec "$@"`
+	in := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-c", script, n.dir}, cmd.Args...)...)
+	in.Env = cmd.Env
+	return in
 }
