@@ -65,15 +65,3 @@ func (l *Load) Add(active int, elapsed time.Duration) {
 		l.avg[i] = l.avg[i]*decay + float64(max(0, active))*(1-decay)
 	}
 }
-
-// TaskState returns the state of a thread from /proc/TID/stat, the letter of
-// proc(5), and 0 when the bytes are not such a file.
-func TaskState(stat []byte) byte {
-	// The name in parentheses may hold anything, also parentheses.
-	for i := len(stat) - 3; i > 0; i-- {
-		if stat[i] == ')' && stat[i+1] == ' ' {
-			return stat[i+2]
-		}
-	}
-	return 0
-}

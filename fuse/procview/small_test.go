@@ -88,21 +88,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestTaskState(t *testing.T) {
-	for in, want := range map[string]byte{
-		"1 (systemd) S 0 1 1": 'S', "7 (a) R b) D 0": 'D', "7 (a b) R": 'R', "": 0, ")": 0, ") ": 0, "x": 0, "7 (a) ": 0,
-	} {
-		if got := TaskState([]byte(in)); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-func FuzzTaskState(f *testing.F) {
-	f.Add([]byte("1 (a) S 0"))
-	f.Fuzz(func(t *testing.T, data []byte) { TaskState(data) })
-}
-
 func TestSwaps(t *testing.T) {
 	header := "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 	for _, tt := range []struct {

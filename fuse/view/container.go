@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
 )
@@ -92,7 +92,7 @@ func (c *container) wait(e *registry.Container, first bool) {
 		c.unstarted.Store(0)
 	case first:
 		if left := unstartedFor - time.Since(e.CreatedAt); left > 0 {
-			c.unstarted.Store(int64(boottime() + min(left, unstartedFor)))
+			c.unstarted.Store(int64(procfs.SinceBoot() + min(left, unstartedFor)))
 		}
 	}
 }
@@ -104,7 +104,7 @@ func (c *container) Unstarted() time.Duration {
 	if until == 0 {
 		return 0
 	}
-	return max(time.Duration(until)-boottime(), 0)
+	return max(time.Duration(until)-procfs.SinceBoot(), 0)
 }
 
 // Length is [fuse.Unstarted].
@@ -131,14 +131,8 @@ func (c *container) Begun() {
 	if err != nil {
 		return // when it was registered is near enough
 	}
-	start := time.Duration(math.MaxInt64)
-	for _, pid := range pids {
-		if t, err := c.v.host.startTicks(pid); err == nil {
-			start = min(start, ticks(t))
-		}
-	}
-	if start < math.MaxInt64 {
-		c.start = start
+	if pid, start, err := procfs.Oldest(c.v.host.proc, pids); err == nil && pid != 0 {
+		c.start = procfs.Ticks(start)
 	}
 }
 
@@ -223,14 +217,14 @@ func (c *container) showHost() {
 // registered, which is a little before, until that is known.
 func (c *container) startOf(e *registry.Container) time.Duration {
 	if e.StartTicks > 0 {
-		return ticks(e.StartTicks)
+		return procfs.Ticks(e.StartTicks)
 	}
 	if e.PID > 0 {
-		if t, err := c.v.host.startTicks(e.PID); err == nil {
-			return ticks(t)
+		if s, err := procfs.ReadStat(c.v.host.proc, e.PID); err == nil {
+			return procfs.Ticks(s.Start)
 		}
 	}
-	now := boottime()
+	now := procfs.SinceBoot()
 	return max(0, now-max(0, time.Since(e.CreatedAt)))
 }
 
@@ -330,7 +324,7 @@ func (c *container) advance() error {
 			return err
 		}
 	}
-	c.counters.Advance(boottime(), cpu, c.sized.size.CPUs)
+	c.counters.Advance(procfs.SinceBoot(), cpu, c.sized.size.CPUs)
 	if c.file != nil {
 		if err := c.file.store(&c.counters); err != nil {
 			c.dropCounterFile(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/pkg/registry"
 	"github.com/truesize/truesize/pkg/size"
 	"github.com/truesize/truesize/test/cgroups"
@@ -184,7 +185,7 @@ func TestStartOfFirstProcess(t *testing.T) {
 	}
 	c.Length(uptime) // reads the entry, as a look-up does
 	c.Begun()
-	if since := boottime() - c.start; since < time.Hour {
+	if since := procfs.SinceBoot() - c.start; since < time.Hour {
 		t.Errorf("without a process: started %v ago", since)
 	}
 	process := exec.Command("sleep", "3600")

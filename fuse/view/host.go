@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxHostFile bounds a file of the host in bytes: /proc/cpuinfo has about
@@ -87,48 +84,6 @@ func (h *host) read(dst []byte, file int) ([]byte, error) {
 		}
 	}
 	return dst[:start], fmt.Errorf("read %s: over %d bytes", f.Name(), maxHostFile)
-}
-
-// boottime is the clock of /proc/uptime and of process start times.
-func boottime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
-}
-
-// userHZ is the unit of start times in /proc/PID/stat, per second.
-const userHZ = 100
-
-func ticks(n uint64) time.Duration { return time.Duration(n) * (time.Second / userHZ) }
-
-// startTicks returns field 22 of /proc/PID/stat: when the process started, in
-// clock ticks since boot.
-func (h *host) startTicks(pid int) (uint64, error) {
-	p := filepath.Join(h.proc, strconv.Itoa(pid), "stat")
-	data, err := os.ReadFile(p)
-	if err != nil {
-		return 0, err
-	}
-	t, ok := parseStartTicks(data)
-	if !ok {
-		return 0, fmt.Errorf("read %s: no start time in %.64q", p, data)
-	}
-	return t, nil
-}
-
-func parseStartTicks(data []byte) (uint64, bool) {
-	i := bytes.LastIndexByte(data, ')') // the name before it may hold anything
-	if i < 0 {
-		return 0, false
-	}
-	f := bytes.Fields(data[i+1:]) // from field 3 on
-	if len(f) < 20 {
-		return 0, false
-	}
-	t, err := strconv.ParseUint(string(f[19]), 10, 64)
-	return t, err == nil
 }
 
 // hugePages returns the default size of huge pages in bytes, 0 when the host

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/pkg/pulse"
 	"golang.org/x/sys/unix"
 )
@@ -147,7 +147,7 @@ func (r *taskReader) count(g *cgroup.Group) (n taskCount, err error) {
 	newest := 0
 	for _, tid := range r.tids {
 		data := r.read(tid, "stat")
-		switch procview.TaskState(data) {
+		switch procfs.State(data) {
 		case 'R':
 			n.running++
 		case 'D':

@@ -8,6 +8,7 @@ import (
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/procfs"
 )
 
 var _ fuse.Content = (*container)(nil)
@@ -75,7 +76,7 @@ func (c *container) compute(dst []byte, file int) ([]byte, error) {
 			return dst, err
 		}
 		// The start is known better once the container runs: never backwards.
-		c.lastUp = max(c.lastUp, boottime()-c.start)
+		c.lastUp = max(c.lastUp, procfs.SinceBoot()-c.start)
 		return c.v.node.uptime.Append(dst, c.lastUp, &c.counters), nil
 	case loadavg:
 		return c.v.node.loadavg.Append(dst, c.load, c.loadTasks()), nil

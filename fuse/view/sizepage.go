@@ -3,6 +3,7 @@ package view
 import (
 	"errors"
 
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/pkg/registry"
 )
 
@@ -19,6 +20,6 @@ func (c *container) publishLoads() (err error) {
 	}
 	defer func() { err = errors.Join(err, page.Close()) }()
 	defer guard(&err)()
-	page.SetLoads(c.load.Averages(), boottime())
+	page.SetLoads(c.load.Averages(), procfs.SinceBoot())
 	return nil
 }

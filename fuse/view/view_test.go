@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/truesize/truesize/fuse"
@@ -40,18 +39,6 @@ func TestFit(t *testing.T) {
 	}
 }
 
-func TestParseStartTicks(t *testing.T) {
-	line := "42 (a) b (c)) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 987654 1000 200"
-	if got, ok := parseStartTicks([]byte(line)); !ok || got != 987654 {
-		t.Errorf("got %d, %v", got, ok)
-	}
-	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2", strings.Replace(line, "987654", "x", 1)} {
-		if got, ok := parseStartTicks([]byte(bad)); ok {
-			t.Errorf("%q: got %d", bad, got)
-		}
-	}
-}
-
 func TestLastPID(t *testing.T) {
 	for status, want := range map[string]int{
 		"Name:\tx\nNSpid:\t4711\t12\nNSpgid:\t1\n": 12,
@@ -82,11 +69,9 @@ func TestHugePages(t *testing.T) {
 }
 
 func FuzzParsers(f *testing.F) {
-	f.Add([]byte("42 (a) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 987654 1000 200"))
 	f.Add([]byte("Name:\tx\nNSpid:\t4711\t12\n"))
 	f.Add([]byte("HugePages_Total:       8\nHugepagesize:       2048 kB\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		parseStartTicks(data)
 		hugePages(data)
 		if lastPID(data) < 0 {
 			t.Error("negative pid")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/truesize/truesize/pkg/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -261,11 +262,11 @@ func (p *part) process() Process {
 	if children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); len(children) > 0 { // nsenter's
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(children)))
 	}
-	ticks, err := startTicks(fmt.Sprintf("/proc/%d", pid))
+	stat, err := procfs.ReadStat("/proc", pid)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return Process{PID: pid, StartTicks: ticks}
+	return Process{PID: pid, StartTicks: stat.Start}
 }
 
 const containerFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC

@@ -68,30 +68,6 @@ func FuzzParseMountinfo(f *testing.F) {
 	})
 }
 
-func TestParseStartTicks(t *testing.T) {
-	const tail = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21\n"
-	for name, stat := range map[string]string{
-		"plain":                 "7 (sh)" + tail,
-		"parentheses and blank": "7 (a) b (c)" + tail,
-		"newline":               "7 (a\n1 2)" + tail,
-	} {
-		if got, err := parseStartTicks([]byte(stat)); err != nil || got != 4242 {
-			t.Errorf("%s: %d, %v; want 4242", name, got, err)
-		}
-	}
-	for _, stat := range []string{"", "7 (sh", "7 (sh) S 1", "7 sh" + tail} {
-		if got, err := parseStartTicks([]byte(stat)); err == nil {
-			t.Errorf("%q: %d, want an error", stat, got)
-		}
-	}
-}
-
-func FuzzParseStartTicks(f *testing.F) {
-	f.Add([]byte("7 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21\n"))
-	f.Add([]byte("7 ()"))
-	f.Fuzz(func(t *testing.T, stat []byte) { parseStartTicks(stat) })
-}
-
 func TestParseMountID(t *testing.T) {
 	if id, err := parseMountID([]byte("pos:\t0\nflags:\t012300000\nmnt_id:\t31\nino:\t1\n")); err != nil || id != 31 {
 		t.Errorf("%d, %v; want 31", id, err)

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"github.com/truesize/truesize/pkg/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,12 +45,12 @@ func (h *handle) open(procRoot string, wantStart uint64) (err error) {
 		return &os.PathError{Op: "open", Path: procRoot, Err: err}
 	}
 	dir := filepath.Join(procRoot, strconv.Itoa(h.pid))
-	start, err := startTicks(dir)
+	stat, err := procfs.ReadStat(procRoot, h.pid)
 	inode, nerr := namespaceInode(filepath.Join(dir, "ns/mnt"))
 	// What was read is of the process held if that one still runs: a pid is
 	// not given away before its process is reaped.
 	// One that is exiting gives up its namespaces before its pid.
-	if !h.alive() || errors.Is(nerr, os.ErrNotExist) || (err == nil && wantStart != 0 && start != wantStart) {
+	if !h.alive() || errors.Is(nerr, os.ErrNotExist) || (err == nil && wantStart != 0 && stat.Start != wantStart) {
 		return fmt.Errorf("process %d: %w", h.pid, ErrGone)
 	}
 	if err := errors.Join(err, nerr); err != nil {
@@ -135,30 +135,4 @@ func namespaceInode(path string) (uint64, error) {
 		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return st.Ino, nil
-}
-
-// startTicks returns field 22 of dir/stat.
-func startTicks(dir string) (uint64, error) {
-	path := filepath.Join(dir, "stat")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	ticks, err := parseStartTicks(data)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	return ticks, nil
-}
-
-// parseStartTicks finds starttime in a /proc/PID/stat (proc_pid_stat(5)). The
-// command's name, in parentheses, may hold anything: count from its end.
-func parseStartTicks(stat []byte) (uint64, error) {
-	end := bytes.LastIndexByte(stat, ')')
-	fields := bytes.Fields(stat[end+1:])
-	const starttime = 22 - 3 // the field after the name is number 3
-	if end < 0 || len(fields) <= starttime {
-		return 0, errors.New("not a process's stat")
-	}
-	return strconv.ParseUint(string(fields[starttime]), 10, 64)
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/truesize/truesize/pkg/procfs"
 )
 
 // A Namespace is a mount namespace in which views are mounted.
@@ -68,11 +70,11 @@ func (a *Attacher) look(pid int, seen map[uint64]bool) (Namespace, error) {
 	if !bytes.Contains(data, []byte(" - "+FSType+" ")) {
 		return Namespace{}, nil
 	}
-	start, err := startTicks(dir)
+	stat, err := procfs.ReadStat(a.opts.ProcRoot, pid)
 	if err != nil {
 		return Namespace{}, err
 	}
-	ns := Namespace{Process: Process{PID: pid, StartTicks: start}, Inode: inode}
+	ns := Namespace{Process: Process{PID: pid, StartTicks: stat.Start}, Inode: inode}
 	table, err := parseMountinfo(data)
 	for _, m := range table {
 		if m.isView(Source(a.opts.RunDir)) {
@@ -89,12 +91,8 @@ func exited(root string, pid int) bool {
 	if _, err := namespaceInode(filepath.Join(dir, "ns/mnt")); errors.Is(err, os.ErrNotExist) {
 		return true
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "stat"))
-	if err != nil {
-		return true
-	}
-	i := bytes.LastIndexByte(data, ')')
-	return i >= 0 && i+2 < len(data) && (data[i+2] == 'Z' || data[i+2] == 'X')
+	stat, err := procfs.ReadStat(root, pid)
+	return err != nil || stat.State == 'Z' || stat.State == 'X'
 }
 
 // SameContainer reports whether process p belongs to the container of which

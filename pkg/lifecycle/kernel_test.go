@@ -96,17 +96,6 @@ func TestNodeOfThisMachine(t *testing.T) {
 	}
 }
 
-func FuzzParseStartTicks(f *testing.F) {
-	f.Add([]byte(statFile))
-	f.Add([]byte("1 () S"))
-	f.Add([]byte(")"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if ticks, err := statField(data, fieldStart); err != nil && ticks != 0 {
-			t.Errorf("%d and %v", ticks, err)
-		}
-	})
-}
-
 func FuzzParseMeminfo(f *testing.F) {
 	f.Add([]byte("MemTotal: 1 kB\nSwapTotal: 2 kB\n"))
 	f.Add([]byte("MemTotal:\n"))

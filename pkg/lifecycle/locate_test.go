@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/test/cgroups"
 )
 
@@ -134,7 +135,7 @@ func TestFirst(t *testing.T) {
 	if pid, age, err := n.First(idA, outer); pid != init || age < 0 || age > time.Minute || err != nil {
 		t.Errorf("pid %d, want %d; age %v, %v", pid, init, age, err)
 	}
-	time.Sleep(2 * tick)
+	time.Sleep(2 * procfs.Tick)
 	shellIn(t, outer, "echo; exec sleep 3600")
 	if pid, _, err := n.First(idA, outer); pid != init || err != nil {
 		t.Errorf("beside a younger one: pid %d, want %d; %v", pid, init, err)

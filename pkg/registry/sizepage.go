@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/truesize/truesize/pkg/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,17 +130,13 @@ func sizePageOf(c *Container, possibleCPUs int) SizePage {
 		FirstCPU:     FirstCPU(c.ID),
 		Memory:       c.Decision.Size.Memory,
 		Swap:         c.Decision.Size.Swap,
-		Start:        time.Duration(c.StartTicks) * time.Second / userHZ,
+		Start:        procfs.Ticks(c.StartTicks),
 	}
 	if set := c.Input.Limits.CPUSet; set > 0 && set < p.UsableCPUs {
 		p.UsableCPUs = set
 	}
 	return p
 }
-
-// userHZ is the unit of start times in /proc, the same on every architecture
-// that has a shim.
-const userHZ = 100
 
 // injectedCPUs returns the value of NUM_CPUS in a container about to be
 // created: its own, or the one that is added; 0 without one.

@@ -16,7 +16,7 @@ const module = "github.com/truesize/truesize"
 // layers are the project's components from the bottom up. A component may
 // import those of lower layers only: not its siblings.
 var layers = [][]string{
-	{"pkg/version", "pkg/threads", "pkg/pulse"},
+	{"pkg/version", "pkg/threads", "pkg/pulse", "pkg/procfs"},
 	{"pkg/garbage"},
 	{"pkg/size"},
 	{"pkg/inject", "pkg/registry", "pkg/cgroup", "pkg/cpuset"},
