@@ -60,7 +60,8 @@ func (n *node) settled(pid int) usage {
 	n.t.Helper()
 	n.await("the containers' removal", func() bool {
 		entries, err := os.ReadDir(n.path("view"))
-		return err == nil && len(entries) == 2 // c0 and .truesize
+		// c0 and .truesize. The kernel keeps the listing for a moment.
+		return n.metric("truesize_viewd_containers") == 1 && err == nil && len(entries) == 2
 	})
 	time.Sleep(100 * time.Millisecond)
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
