@@ -29,10 +29,10 @@ func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 	}
 	return c.ask(ctx, func() error {
 		var root, own unix.Stat_t
-		if err := unix.Lstat(c.Dir(), &root); err != nil {
+		if err := lstat(c.Dir(), &root); err != nil {
 			return err
 		}
-		if err := unix.Lstat(dir, &own); err != nil {
+		if err := lstat(dir, &own); err != nil {
 			return err
 		}
 		if own.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -44,6 +44,13 @@ func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 		c.seen.add(seenServer{root.Dev, own.Mtim.Nano()}, paths)
 		return nil
 	})
+}
+
+func lstat(path string, st *unix.Stat_t) error {
+	if err := unix.Lstat(path, st); err != nil {
+		return &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return nil
 }
 
 // knows reports whether a server is at work at the view's place that has shown
