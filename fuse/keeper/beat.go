@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/fuse/kept"
+	"github.com/truesize/truesize/pkg/procfs"
 	"golang.org/x/sys/unix"
 )
 
 // A server that is at work says so with every beat, in the file that all
 // processes of the view have locked: when it started, and when it beat last, in
-// ns since the epoch and on CLOCK_MONOTONIC. Who must not wait for an answer
+// ns since the epoch and since boot. Who must not wait for an answer
 // knows from that, and from the lock, that he would get one.
 const beatFormat = "%020d %020d\n"
 
@@ -48,7 +49,7 @@ func (b *beater) beat() {
 // server is at work that started then.
 func SayAtWork(lock int, started time.Time) error {
 	var buf [64]byte
-	_, err := unix.Pwrite(lock, fmt.Appendf(buf[:0], beatFormat, started.UnixNano(), monotonic()), 0)
+	_, err := unix.Pwrite(lock, fmt.Appendf(buf[:0], beatFormat, started.UnixNano(), procfs.SinceBoot()), 0)
 	return err
 }
 
@@ -67,11 +68,12 @@ func AtWork(lock string) (started time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	began, beat, ok := parseBeat(string(buf[:n]))
-	if age := monotonic() - beat; !ok || age < 0 || age > stale.Nanoseconds() {
+	if age := procfs.SinceBoot() - time.Duration(beat); !ok || age < 0 || age > stale {
 		return time.Time{}, false
 	}
 	// A server that has died since holds no lock, and no connection.
-	return time.Unix(0, began), unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
+	held, err := isHeld(fd)
+	return time.Unix(0, began), held && err == nil
 }
 
 func parseBeat(line string) (started, beat int64, ok bool) {
@@ -83,11 +85,4 @@ func parseBeat(line string) (started, beat int64, ok bool) {
 	}
 	beat, err = strconv.ParseInt(second, 10, 64)
 	return started, beat, err == nil && ended
-}
-
-// monotonic is CLOCK_MONOTONIC in ns, which all processes of the node share.
-func monotonic() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // fails for bad clocks only
-	return ts.Nano()
 }

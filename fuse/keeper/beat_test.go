@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/truesize/truesize/fuse/kept"
+	"github.com/truesize/truesize/pkg/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,14 +84,14 @@ func TestBeatOfAStuckServer(t *testing.T) {
 
 func TestBeatIsFreshAndWhole(t *testing.T) {
 	_, path := testBeater(t, time.Now())
-	now := monotonic()
+	now := procfs.SinceBoot()
 	for _, c := range []struct {
 		line string
 		ok   bool
 	}{
 		{fmt.Sprintf(beatFormat, 5, now), true},
-		{fmt.Sprintf(beatFormat, 5, now-stale.Nanoseconds()), false},
-		{fmt.Sprintf(beatFormat, 5, now+time.Hour.Nanoseconds()), false},
+		{fmt.Sprintf(beatFormat, 5, now-stale), false},
+		{fmt.Sprintf(beatFormat, 5, now+time.Hour), false},
 		{fmt.Sprintf("%d %d", 5, now), false}, // cut off
 		{fmt.Sprintf("x %d\n", now), false},
 		{"5\n", false},

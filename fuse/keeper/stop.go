@@ -15,8 +15,8 @@ import (
 // does nothing.
 func Stop(ctx context.Context, socket, lock string) error {
 	for asked := 0; ; {
-		free, err := isFree(lock)
-		if err != nil || free {
+		held, err := Held(lock)
+		if err != nil || !held {
 			return err
 		}
 		// A keeper that was killed meanwhile has a successor soon.
@@ -35,23 +35,33 @@ func Stop(ctx context.Context, socket, lock string) error {
 	}
 }
 
-// isFree reports whether nobody holds a lock.
-func isFree(path string) (bool, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// Held reports whether some process of a view holds the lock at that path. To
+// look it takes the lock, shared, for an instant: a server that starts in that
+// instant fails, and is to be started again.
+func Held(lock string) (bool, error) {
+	fd, err := unix.Open(lock, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return true, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, &os.PathError{Op: "open", Path: path, Err: err}
+		return false, &os.PathError{Op: "open", Path: lock, Err: err}
 	}
 	defer unix.Close(fd)
-	// Shared: it stands in the way of nothing but a start at this instant.
+	held, err := isHeld(fd)
+	if err != nil {
+		err = &os.PathError{Op: "lock", Path: lock, Err: err}
+	}
+	return held, err
+}
+
+// isHeld is Held of an open file.
+func isHeld(fd int) (bool, error) {
 	switch err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err {
 	case nil:
-		return true, nil
-	case unix.EWOULDBLOCK:
 		return false, nil
+	case unix.EWOULDBLOCK:
+		return true, nil
 	default:
-		return false, &os.PathError{Op: "lock", Path: path, Err: err}
+		return false, err
 	}
 }

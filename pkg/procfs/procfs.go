@@ -16,12 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UserHZ is the number of clock ticks per second in the files of /proc
-// (USER_HZ), the same on every architecture.
-const UserHZ = 100
-
-// Tick is the unit of times in /proc.
-const Tick = time.Second / UserHZ
+// Tick is the unit of times in /proc (1 s / USER_HZ), the same on every
+// architecture.
+const Tick = 10 * time.Millisecond
 
 // ErrFormat says that a file of the kernel's does not read as it should.
 var ErrFormat = errors.New("unexpected format")

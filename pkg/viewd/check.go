@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/truesize/truesize/fuse/keeper"
@@ -28,29 +29,19 @@ func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 		return nil
 	}
 	return c.ask(ctx, func() error {
-		var root, own unix.Stat_t
-		if err := lstat(c.Dir(), &root); err != nil {
+		fi, err := os.Lstat(dir)
+		if err != nil {
 			return err
 		}
-		if err := lstat(dir, &own); err != nil {
-			return err
-		}
-		if own.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if !fi.IsDir() {
 			return fmt.Errorf("%s is no directory: the file system there is not the view", dir)
 		}
 		if err := lookUp(dir, paths); err != nil {
 			return err
 		}
-		c.seen.add(seenServer{root.Dev, own.Mtim.Nano()}, paths)
+		c.seen.add(seenServer{fi.Sys().(*syscall.Stat_t).Dev, fi.ModTime().UnixNano()}, paths)
 		return nil
 	})
-}
-
-func lstat(path string, st *unix.Stat_t) error {
-	if err := unix.Lstat(path, st); err != nil {
-		return &os.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return nil
 }
 
 // knows reports whether a server is at work at the view's place that has shown
@@ -99,7 +90,7 @@ func lookUp(dir string, paths []string) error {
 
 // A seenServer is a server, where it was seen.
 type seenServer struct {
-	dev     uint64 // of the view's root
+	dev     uint64 // of the view's file system
 	started int64  // ns since the epoch
 }
 

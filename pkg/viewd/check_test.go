@@ -34,6 +34,22 @@ func lock(t *testing.T, c *Client) (fd int) {
 	return fd
 }
 
+// seen returns a view whose server is at work and has shown the files of
+// container id, with the descriptor of its lock.
+func seen(t *testing.T) (c *Client, lockFD int) {
+	t.Helper()
+	c = testView(t, "id/proc/stat")
+	started(t, c, "id", 1)
+	fd := lock(t, c)
+	if err := keeper.SayAtWork(fd, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, c, "id", "/proc/stat"); err != nil {
+		t.Fatal(err)
+	}
+	return c, fd
+}
+
 // check checks a container of one file.
 func check(t *testing.T, c *Client, id string, paths ...string) error {
 	t.Helper()
@@ -106,15 +122,7 @@ func TestCheckAsksAServerOnce(t *testing.T) {
 
 // A server that is not at work any more is asked, whatever it has shown.
 func TestCheckOfADeadServer(t *testing.T) {
-	c := testView(t, "id/proc/stat")
-	started(t, c, "id", 1)
-	fd := lock(t, c)
-	if err := keeper.SayAtWork(fd, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := check(t, c, "id", "/proc/stat"); err != nil {
-		t.Fatal(err)
-	}
+	c, fd := seen(t)
 	if err := check(t, c, "gone", "/proc/stat"); err != nil {
 		t.Errorf("asked while it is at work: %v", err)
 	}
@@ -129,15 +137,7 @@ func TestCheckOfADeadServer(t *testing.T) {
 // Where another file system is at the view's place, what was there does not
 // count.
 func TestCheckWithoutTheView(t *testing.T) {
-	c := testView(t, "id/proc/stat")
-	started(t, c, "id", 1)
-	fd := lock(t, c)
-	if err := keeper.SayAtWork(fd, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := check(t, c, "id", "/proc/stat"); err != nil {
-		t.Fatal(err)
-	}
+	c, _ := seen(t)
 	if err := unix.Mount("truesize-test", c.Dir(), "tmpfs", 0, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +199,7 @@ func TestCheckWithoutAPlace(t *testing.T) {
 
 // A container whose files are known is looked up all the same, for the runtime.
 func TestWarmUpIsBounded(t *testing.T) {
-	c := testView(t, "id/proc/stat")
-	started(t, c, "id", 1)
-	if err := keeper.SayAtWork(lock(t, c), time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	c, _ := seen(t)
 	for range cap(c.warmUp) {
 		c.warmUp <- struct{}{} // one hangs
 	}

@@ -78,26 +78,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 }
 
 // running reports whether some truesize-viewd holds the lock.
-//
-// The probe holds it shared for an instant. A server that starts in that
-// instant fails, and is started again.
 func (s *Supervisor) running() (bool, error) {
-	f, err := os.OpenFile(filepath.Join(s.RunDir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
+	held, err := keeper.Held(filepath.Join(s.RunDir, lockName))
 	if err != nil {
 		return false, fmt.Errorf("look for truesize-viewd: %w", err)
 	}
-	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for truesize-viewd: lock %s: %w", f.Name(), err)
-	}
-	return false, nil
+	return held, nil
 }
 
 // upgradeWithin is how long another version's takeover may take.

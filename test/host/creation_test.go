@@ -45,6 +45,9 @@ func TestCreateWhileViewIsKilled(t *testing.T) {
 	}
 	stop()
 	at := <-kills
+	if len(at) == 0 {
+		t.Error("nothing was killed")
+	}
 	answers(t)
 	p := r.Stop()
 	p.Clean(t)
