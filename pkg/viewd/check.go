@@ -15,7 +15,7 @@ import (
 )
 
 // Check returns nil when the server has every one of a new container's paths.
-// An error wraps [ErrSilent].
+// It waits for 300 ms, or until ctx ends. An error wraps [ErrSilent].
 //
 // Every container of a server has the same files, and a server shows when it
 // started as the mtime of its directories, and with every beat of its heart
@@ -28,7 +28,7 @@ func (c *Client) Check(ctx context.Context, id string, paths []string) error {
 		c.warm(dir, paths)
 		return nil
 	}
-	return c.ask(ctx, func() error {
+	return c.ask(ctx, c.checkWithin, func() error {
 		fi, err := os.Lstat(dir)
 		if err != nil {
 			return err

@@ -150,12 +150,12 @@ func TestCheckWithoutTheView(t *testing.T) {
 // Containers that are created at once wait for each other rather than take the
 // view for silent.
 func TestManyQuestionsAtOnce(t *testing.T) {
-	q := newQuestions(time.Minute)
+	q := newQuestions()
 	running, answer := make(chan struct{}), make(chan struct{})
 	errs := make(chan error, 4*maxAsked)
 	for range cap(errs) {
 		go func() {
-			errs <- q.ask(t.Context(), func() error {
+			errs <- q.ask(t.Context(), time.Minute, func() error {
 				running <- struct{}{}
 				<-answer
 				return nil
@@ -188,7 +188,7 @@ func TestManyQuestionsAtOnce(t *testing.T) {
 // A full house is silent in time.
 func TestCheckWithoutAPlace(t *testing.T) {
 	c := testView(t, "id/proc/stat")
-	c.questions.deadline = 20 * time.Millisecond
+	c.checkWithin = 20 * time.Millisecond
 	for range cap(c.questions.places) {
 		c.questions.places <- struct{}{}
 	}

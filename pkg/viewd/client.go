@@ -29,16 +29,22 @@ const (
 var ErrSilent = errors.New("the view does not answer")
 
 const (
-	// answerDeadline is how long the view may take: a thousand times what it
-	// needs, a fraction of what a runtime waits for the agent.
-	answerDeadline = 300 * time.Millisecond
-	maxDump        = 1 << 20 // bytes of counters
+	// checkWithin is how long the view may take for a new container's files: a
+	// thousand times what it needs, a fraction of what a runtime waits for the
+	// agent.
+	checkWithin = 300 * time.Millisecond
+	// versionWithin is how long it may take where no container waits for it:
+	// longer than the keeper takes to replace a server that stands still.
+	versionWithin = 3 * time.Second
+	maxDump       = 1 << 20 // bytes of counters
 )
 
 // A Client asks the view. Its methods may be called concurrently.
 type Client struct {
 	runDir    string
 	questions *questions
+	// What bounds the questions of Check and Version.
+	checkWithin, versionWithin time.Duration
 	// warmUp bounds the look-ups of which nobody awaits the answer.
 	warmUp chan struct{}
 	seen   seenFiles
@@ -46,18 +52,18 @@ type Client struct {
 
 // NewClient returns a client of the view below runDir.
 func NewClient(runDir string) *Client {
-	return &Client{runDir: runDir, questions: newQuestions(answerDeadline), warmUp: make(chan struct{}, 1)}
+	return &Client{runDir: runDir, questions: newQuestions(), checkWithin: checkWithin, versionWithin: versionWithin, warmUp: make(chan struct{}, 1)}
 }
 
 // Dir returns the view's root.
 func (c *Client) Dir() string { return filepath.Join(c.runDir, viewName) }
 
 // Version returns what the server says of its version. It is not cached by
-// the kernel, so an answer proves that the server is at work. An error wraps
-// [ErrSilent].
+// the kernel, so an answer proves that the server is at work. It waits for one
+// for 3 s, or until ctx ends. An error wraps [ErrSilent].
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var line string
-	err := c.ask(ctx, func() error {
+	err := c.ask(ctx, c.versionWithin, func() error {
 		f, err := os.Open(filepath.Join(c.Dir(), ".truesize", "version"))
 		if err != nil {
 			return err
@@ -74,8 +80,8 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 }
 
 // ask runs a question as [questions.ask] does.
-func (c *Client) ask(ctx context.Context, question func() error) error {
-	if err := c.questions.ask(ctx, question); err != nil {
+func (c *Client) ask(ctx context.Context, within time.Duration, question func() error) error {
+	if err := c.questions.ask(ctx, within, question); err != nil {
 		return fmt.Errorf("%w: %w", ErrSilent, err)
 	}
 	return nil

@@ -44,7 +44,7 @@ func TestVersion(t *testing.T) {
 // often it is asked.
 func TestHangingView(t *testing.T) {
 	c := testView(t)
-	c.questions.deadline = 20 * time.Millisecond
+	c.checkWithin, c.versionWithin = 20*time.Millisecond, 20*time.Millisecond
 	dir := filepath.Join(c.Dir(), ".truesize")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -68,13 +68,37 @@ func TestHangingView(t *testing.T) {
 		t.Errorf("at the end: %v", err)
 	}
 	// The server comes back: every question ends, and new ones are answered.
-	c.questions.deadline = 30 * time.Second
 	release(t, fifo)
 	for range cap(c.questions.places) {
 		c.questions.places <- struct{}{} // all are over
 	}
 	if n := c.questions.hanging(); n != 0 {
 		t.Errorf("%d still hang", n)
+	}
+}
+
+// Where no container waits, a view that answers later than one would wait for
+// is not silent: a server that stands still is replaced in that time.
+func TestLateView(t *testing.T) {
+	c := testView(t)
+	c.checkWithin = time.Millisecond
+	dir := filepath.Join(c.Dir(), ".truesize")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(dir, "version")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan error)
+	go func() {
+		_, err := c.Version(t.Context())
+		answer <- err
+	}()
+	time.Sleep(50 * c.checkWithin)
+	release(t, fifo)
+	if err := <-answer; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -19,24 +19,23 @@ const (
 // questions are what is being asked of the view. One that hangs is left to
 // itself: it ends when the server is gone.
 type questions struct {
-	deadline time.Duration
-	places   chan struct{}
+	places chan struct{}
 
 	mu    sync.Mutex
 	stuck int // under way, and nobody waits for them any more
 }
 
-func newQuestions(deadline time.Duration) *questions {
-	return &questions{deadline: deadline, places: make(chan struct{}, maxAsked)}
+func newQuestions() *questions {
+	return &questions{places: make(chan struct{}, maxAsked)}
 }
 
 // ask runs question, which touches the view, until it is done or the time is
 // up.
-func (q *questions) ask(ctx context.Context, question func() error) error {
+func (q *questions) ask(ctx context.Context, within time.Duration, question func() error) error {
 	if q.hanging() >= maxStuck {
 		return fmt.Errorf("%d earlier questions hang: restart truesize-viewd", maxStuck)
 	}
-	ctx, cancel := context.WithTimeout(ctx, q.deadline)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	select {
 	case q.places <- struct{}{}:

@@ -76,7 +76,7 @@ func onNode(ctx context.Context, m *testing.M) (status int, err error) {
 	select {
 	case status = <-done:
 		if status != 0 {
-			fmt.Fprintln(os.Stderr, node.Logs())
+			fmt.Fprintln(os.Stderr, node.Logs(2<<10))
 		}
 		return status, nil
 	case <-ctx.Done():

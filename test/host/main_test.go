@@ -51,7 +51,7 @@ func testInside(ctx context.Context, m *testing.M) (status int, err error) {
 	select {
 	case status = <-done:
 		if status != 0 {
-			fmt.Fprintln(os.Stderr, node.Logs())
+			fmt.Fprintln(os.Stderr, node.Logs(16<<10))
 		}
 		return status, nil
 	case <-ctx.Done():

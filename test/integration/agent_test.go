@@ -13,7 +13,7 @@ import (
 func startAgent(t *testing.T) {
 	t.Helper()
 	if err := node.StartAgent(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, node.Logs())
+		t.Fatalf("%v\n%s", err, node.Logs(16<<10))
 	}
 }
 

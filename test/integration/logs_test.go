@@ -73,6 +73,6 @@ func awaitRecord(t *testing.T, sink, message string) map[string]any {
 			}
 		}
 	}
-	t.Fatalf("no record of %q\n%s", message, node.Logs())
+	t.Fatalf("no record of %q\n%s", message, node.Logs(16<<10))
 	return nil
 }

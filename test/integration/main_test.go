@@ -56,7 +56,7 @@ func runTests(m *testing.M) (code int, err error) {
 	select {
 	case code = <-done:
 		if code != 0 {
-			fmt.Fprintln(os.Stderr, node.Logs())
+			fmt.Fprintln(os.Stderr, node.Logs(16<<10))
 		}
 		return code, nil
 	case <-ctx.Done():

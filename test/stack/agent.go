@@ -130,13 +130,14 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// Logs returns the daemons' logs, for a test that failed.
-func (s *Stack) Logs() string {
+// Logs returns the last bytes of each daemon's log, for a test that failed: few
+// enough that they do not bury what it said.
+func (s *Stack) Logs(bytes int) string {
 	files, _ := filepath.Glob(filepath.Join(s.LogDir(), "*.log"))
 	var all string
 	for _, f := range files {
 		data, _ := os.ReadFile(f)
-		all += fmt.Sprintf("--- %s\n%s\n", filepath.Base(f), data[max(0, len(data)-16<<10):])
+		all += fmt.Sprintf("--- %s\n%s\n", filepath.Base(f), data[max(0, len(data)-bytes):])
 	}
 	return all
 }
