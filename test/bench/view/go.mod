@@ -3,6 +3,7 @@ module github.com/truesize/truesize/test/bench/view
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/truesize/truesize v0.0.0
 	golang.org/x/sys v0.48.0
 	google.golang.org/grpc v1.82.1
@@ -10,7 +11,6 @@ require (
 )
 
 require (
-	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect

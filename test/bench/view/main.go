@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.IntVar(&o.rounds, "rounds", 48, "turns of each peer, of readers that do not pause")
 	fs.IntVar(&o.samples, "samples", 40, "reads of each file by the readers that come about once a second")
 	fs.IntVar(&o.containers, "containers", 200, "containers for the memory figure")
-	fs.IntVar(&o.creates, "creates", 150, "containers created with the agent, and as many without")
+	fs.IntVar(&o.creates, "creates", 300, "containers created with the agent, and as many without")
 	only := fs.String("only", strings.Join(parts, ","), "the parts to measure; the report is written if it is all of them")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, cg.close()) }()
 
 	b := &bench{options: o, ctx: ctx, cg: cg, stdout: stdout, dir: dir}
-	if b.wants(partRead) || b.wants(partPaced) || b.wants(partMemory) {
+	if b.wants(partRead) || b.wants(partFloor) || b.wants(partPaced) || b.wants(partMemory) {
 		if err := b.measure(); err != nil {
 			return err
 		}
@@ -104,12 +104,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 // The parts of a run.
 const (
 	partRead   = "read"   // as fast as readers can
+	partFloor  = "floor"  // what other files in the place of the view's would cost
 	partPaced  = "paced"  // once a second
 	partMemory = "memory" // of the server
 	partCreate = "create" // creation of containers
 )
 
-var parts = []string{partRead, partPaced, partMemory, partCreate}
+var parts = []string{partRead, partFloor, partPaced, partMemory, partCreate}
 
 // choose takes the list of parts to measure.
 func (o *options) choose(list string) error {
@@ -132,7 +133,8 @@ type bench struct {
 	dir    string
 	stdout io.Writer
 
-	hot      []hot            // by hotCases
+	hot      []hot // by hotCases
+	floors   []floorPeer
 	steady   [][]latency      // a reader once a second: by peer and file
 	unsteady [][]latency      // one that comes at uneven intervals
 	rss      map[string]int64 // bytes, by server
@@ -168,6 +170,11 @@ func (b *bench) measure() (err error) {
 
 	if b.wants(partRead) {
 		if err := b.withoutPause(reg, nil, lxcfs, viewd); err != nil {
+			return err
+		}
+	}
+	if b.wants(partFloor) {
+		if err := b.floor(id, viewd); err != nil {
 			return err
 		}
 	}

@@ -35,7 +35,13 @@ func (b *bench) startReader(s *server, id, sub string) (*reader, error) {
 	if s != nil {
 		root = s.root(id)
 	}
-	r := &reader{peer: peerName(s)}
+	return b.startReaderAt(peerName(s), root, files, sub)
+}
+
+// startReaderAt starts a reader of files that are below root, empty for the
+// kernel's own.
+func (b *bench) startReaderAt(peer, root string, files []string, sub string) (*reader, error) {
+	r := &reader{peer: peer}
 	r.cmd = exec.CommandContext(b.ctx, "/proc/self/exe", "reader", "-root", root, "-files", strings.Join(files, ","))
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,

@@ -30,6 +30,12 @@ the peer: below 1 the view is faster.
 			"kernel is the median of the rounds', with their quartiles.\n\n", hotCases[i].title, b.rounds, turn.Milliseconds())
 		hotTable(&w, h)
 	}
+	if b.wants(partFloor) {
+		fmt.Fprintf(&w, "### What may be mounted over /proc/%s, as fast as readers can\n\n"+
+			"%d rounds; readers of one container, as above. What is constant shows what its file\n"+
+			"system takes to open, read and close one file (docs/decisions/0009-cached-reads.md).\n\n", floorFile, b.rounds)
+		b.floorTable(&w)
+	}
 	if b.wants(partPaced) {
 		fmt.Fprintf(&w, "### One reader, once a second, %d reads of each file\n\n"+
 			"Each read is the first after the freshness bound. At a steady pace, three of four\n"+
