@@ -181,5 +181,12 @@ func (c *container) loadTasks() procview.LoadTasks {
 			total = n
 		}
 	}
-	return procview.LoadTasks{Running: max(1, c.tasks.running), Total: max(1, total), LastPID: c.tasks.lastPID}
+	return c.tasks.among(total)
+}
+
+// among returns what was counted a while ago for as many threads as there are
+// now: of those that ran then, some may have ended. One there is: who reads it.
+func (n taskCount) among(total int) procview.LoadTasks {
+	total = max(1, total)
+	return procview.LoadTasks{Running: min(max(1, n.running), total), Total: total, LastPID: n.lastPID}
 }

@@ -55,6 +55,24 @@ func TestLastPID(t *testing.T) {
 	}
 }
 
+// Never more threads run than there are.
+func TestLoadTasks(t *testing.T) {
+	for _, c := range []struct {
+		counted taskCount
+		total   int
+		want    procview.LoadTasks
+	}{
+		{taskCount{running: 2, total: 9, lastPID: 7}, 9, procview.LoadTasks{Running: 2, Total: 9, LastPID: 7}},
+		{taskCount{running: 5, total: 6, lastPID: 18}, 3, procview.LoadTasks{Running: 3, Total: 3, LastPID: 18}},
+		{taskCount{running: 0, total: 3}, 4, procview.LoadTasks{Running: 1, Total: 4}},
+		{taskCount{}, 0, procview.LoadTasks{Running: 1, Total: 1}},
+	} {
+		if got := c.counted.among(c.total); got != c.want {
+			t.Errorf("%+v of %d: %+v, want %+v", c.counted, c.total, got, c.want)
+		}
+	}
+}
+
 func TestHugePages(t *testing.T) {
 	for meminfo, want := range map[string]uint64{
 		"MemTotal: 1 kB\nHugePages_Total:       8\nHugepagesize:       2048 kB\n": 2 << 20,
