@@ -244,6 +244,27 @@ func TestFailsAfterAppend(t *testing.T) {
 	}
 }
 
+// Metadata come whenever they like, also while a request is built (for -race).
+func TestMetadataBesideRequests(t *testing.T) {
+	h := start(t, nil, kfake.SeedTopics(2, "logs"))
+	ctx, cancel := context.WithCancel(context.Background())
+	var metadata sync.WaitGroup
+	metadata.Go(func() {
+		for ctx.Err() == nil {
+			h.p.refreshMetadata(ctx)
+		}
+	})
+	for i := range 30 {
+		for k := range 4 {
+			h.chunk("logs", fmt.Sprint("key", k), i, 1, number)
+		}
+		h.wait()
+	}
+	cancel()
+	metadata.Wait()
+	h.check(h.consume("logs", 4*30), 4, 30)
+}
+
 // A broker no longer knows the producer, or fences it, for good.
 func TestProducerForgotten(t *testing.T) {
 	for _, code := range []int16{kerr.OutOfOrderSequenceNumber.Code, kerr.UnknownProducerID.Code, kerr.InvalidProducerEpoch.Code} {

@@ -88,7 +88,7 @@ func (p *Producer) request(ctx context.Context, leader int32, parts []*partition
 		i, ok := index[name]
 		if !ok {
 			t := kmsg.NewProduceRequestTopic()
-			t.Topic, t.TopicID = name, part.topic.id
+			t.Topic, t.TopicID = name, p.topicID(part.topic)
 			i = len(req.Topics)
 			req.Topics = append(req.Topics, t)
 			index[name] = i
@@ -131,6 +131,13 @@ func (p *Producer) request(ctx context.Context, leader int32, parts []*partition
 		}
 	}
 	return outcome, nil
+}
+
+// topicID is what metadata, which come while a request is built, say of t.
+func (p *Producer) topicID(t *topic) [16]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return t.id
 }
 
 // build makes the first batch of each part ready to send.
