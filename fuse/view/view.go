@@ -123,16 +123,23 @@ func (v *View) loadAll() error {
 // now has left it: what it knew before is out of date. It must not have served
 // yet.
 func (v *View) Resume() {
-	for _, id := range v.knownIDs() {
-		v.reload(id)
-	}
-	_ = v.loadAll()
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	var last *kept.Snapshots
 	if v.kept != nil {
 		last = v.kept.Snapshots()
 	}
+	// Before the entries: one that has changed carries the counters on, and
+	// stores them.
+	v.resumeAll(last)
+	for _, id := range v.knownIDs() {
+		v.reload(id)
+	}
+	_ = v.loadAll()
+	v.resumeAll(last) // those that came meanwhile
+}
+
+func (v *View) resumeAll(last *kept.Snapshots) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, c := range v.containers {
 		c.resume(last)
 	}
