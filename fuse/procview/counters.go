@@ -189,16 +189,20 @@ func (c *Counters) cpu(i int) (sum [columns]uint64) {
 func (c *Counters) IdleMicros() uint64 { return c.total[idle] }
 
 // SetLastPID tells the last pid that was given out in the container's pid
-// namespace, from which Processes counts: 0 is not known.
-func (c *Counters) SetLastPID(pid int) {
+// namespace, from which Processes counts: 0 is not known. newer says that it was
+// given out after the one before, also where it is lower: pids wrap around at
+// the namespace's pid_max. Else a lower one is passed over.
+func (c *Counters) SetLastPID(pid int, newer bool) {
 	p := uint64(max(0, pid))
-	if p == 0 {
+	if p == 0 || p < c.pid && !newer {
 		return
 	}
-	// Pids wrap around at the namespace's pid_max: what came since counts.
-	c.forks += delta(p, c.pid)
+	c.forks += delta(p, c.pid) // of a new round, what came since
 	c.pid = p
 }
+
+// LastPID returns the last pid that SetLastPID took, 0 when there is none.
+func (c *Counters) LastPID() int { return int(c.pid) }
 
 // Processes returns how many processes and threads were made, as far as pids
 // tell.

@@ -179,12 +179,18 @@ func TestCountersDivideEvenly(t *testing.T) {
 func TestCountersProcesses(t *testing.T) {
 	var c Counters
 	for _, step := range []struct {
-		pid  int
-		want uint64
-	}{{0, 0}, {5, 5}, {5, 5}, {9, 9}, {0, 9}, {-1, 9}, {3, 12}, {4, 13}} {
-		c.SetLastPID(step.pid)
-		if c.Processes() != step.want {
-			t.Errorf("after pid %d: %d, want %d", step.pid, c.Processes(), step.want)
+		pid   int
+		newer bool
+		want  uint64
+		last  int
+	}{
+		{0, false, 0, 0}, {5, false, 5, 5}, {5, true, 5, 5}, {9, true, 9, 9}, {0, true, 9, 9}, {-1, true, 9, 9},
+		{2, false, 9, 9}, {10, true, 10, 10}, // the newest thread had ended
+		{3, true, 13, 3}, {4, true, 14, 4}, // pids came around
+	} {
+		c.SetLastPID(step.pid, step.newer)
+		if c.Processes() != step.want || c.LastPID() != step.last {
+			t.Errorf("after pid %d: %d, the last one %d; want %d, %d", step.pid, c.Processes(), c.LastPID(), step.want, step.last)
 		}
 	}
 }
@@ -194,7 +200,7 @@ func someCounters() Counters {
 	for i := 1; i < 30; i++ { // more sizes than there are shares
 		c.Advance(time.Duration(i)*time.Minute, cgroup.CPU{User: uint64(i) * 7_000_001, System: uint64(i), Nice: uint64(i), Throttled: uint64(i)}, i)
 	}
-	c.SetLastPID(77)
+	c.SetLastPID(77, true)
 	return c
 }
 

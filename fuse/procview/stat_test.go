@@ -27,7 +27,7 @@ func TestStatGolden(t *testing.T) {
 			s := newStat(t, kernel, 2)
 			c := NewCounters(0)
 			c.Advance(time.Hour, cgroup.CPU{User: 1234_567_890, System: 234_567_890, Nice: 34_567_890, Throttled: 400_000_000}, 2)
-			c.SetLastPID(1234)
+			c.SetLastPID(1234, true)
 			got := s.Append(nil, &c, StatTasks{Running: 3, Blocked: 1})
 			sized(t, got, s.Size())
 			golden(t, "stat-"+kernel, got)
@@ -45,7 +45,7 @@ func TestStatConstantSize(t *testing.T) {
 		for i := range time.Duration(20) {
 			old.Advance(i*30_000*time.Hour, cgroup.CPU{User: 1 << 60, System: 1 << 60, Throttled: 1 << 62}, cpus)
 		}
-		old.SetLastPID(1 << 31)
+		old.SetLastPID(1<<31, true)
 		var pages [2]string
 		for i, data := range [][]byte{
 			s.Append(nil, &young, StatTasks{}),

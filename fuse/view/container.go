@@ -56,7 +56,10 @@ type container struct {
 }
 
 // A taskCount is the state of a container's threads when they were counted.
-type taskCount struct{ running, blocked, total, lastPID int }
+type taskCount struct {
+	running, blocked, total, lastPID int
+	start                            uint64 // of the newest, in clock ticks since boot
+}
 
 func newContainer(v *View, id string) *container { return &container{v: v, id: id} }
 

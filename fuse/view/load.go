@@ -94,8 +94,8 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if counted {
-		c.tasks, c.countedAt = count, used
-		c.counters.SetLastPID(count.lastPID)
+		c.noteTasks(count)
+		c.countedAt = used
 	}
 	if elapsed := now.Sub(c.sampled); !c.sampled.IsZero() {
 		c.load.Add(c.tasks.running+c.tasks.blocked, elapsed)
@@ -106,6 +106,18 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	if err := c.publishLoads(); err != nil {
 		c.v.stats.failed(loadavg, err)
 	}
+}
+
+// noteTasks takes over a count. Its newest thread is an older one than the last
+// count's where that one has ended, and tells nothing of pids given out since:
+// a lower pid is one that came around only if its thread is newer. mu is held.
+func (c *container) noteTasks(n taskCount) {
+	last := c.tasks.start
+	if n.start >= last {
+		c.counters.SetLastPID(n.lastPID, last > 0 && n.start > last)
+	}
+	n.start, n.lastPID = max(n.start, last), c.counters.LastPID()
+	c.tasks = n
 }
 
 // beginSample carries the counters on and returns the cgroup, nil when there
@@ -139,24 +151,28 @@ func newTaskReader(proc string) *taskReader {
 func (r *taskReader) close() { unix.Close(r.proc) }
 
 // count counts the threads of the cgroup and all below it. The last pid is
-// that of the newest thread, as numbered in the container's pid namespace.
+// that of the newest thread, as numbered in the container's pid namespace. The
+// node's own numbers, which come around too, do not tell which one that is.
 func (r *taskReader) count(g *cgroup.Group) (n taskCount, err error) {
 	if r.tids, err = g.Threads(r.tids[:0], maxThreads); err != nil {
 		return n, err
 	}
 	newest := 0
 	for _, tid := range r.tids {
-		data := r.read(tid, "stat")
-		switch procfs.State(data) {
+		s, err := procfs.ParseStat(r.read(tid, "stat"))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		switch s.State {
 		case 'R':
 			n.running++
 		case 'D':
 			n.blocked++
-		case 0:
-			continue // ended meanwhile
 		}
 		n.total++
-		newest = max(newest, tid)
+		if s.Start > n.start || s.Start == n.start && tid > newest {
+			newest, n.start = tid, s.Start
+		}
 	}
 	if newest > 0 {
 		n.lastPID = lastPID(r.read(newest, "status"))

@@ -28,7 +28,7 @@ func TestResumeAfterChange(t *testing.T) {
 	}
 	v.reload("a")
 	c := v.containers["a"]
-	c.counters.SetLastPID(4711)
+	c.counters.SetLastPID(4711, true)
 	if _, err := c.Render(nil, stat); err != nil {
 		t.Fatal(err)
 	}

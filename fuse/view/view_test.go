@@ -73,6 +73,42 @@ func TestLoadTasks(t *testing.T) {
 	}
 }
 
+// What processes are made is what new pids tell: not that the newest thread has
+// ended, and the next count finds an older one.
+func TestNoteTasks(t *testing.T) {
+	c := newContainer(nil, "c")
+	for _, step := range []struct {
+		start     uint64
+		pid       int
+		last      int
+		processes uint64
+	}{
+		{100, 50, 50, 50},
+		{10, 1, 50, 50},   // 50 has ended
+		{200, 52, 52, 52}, // and 51 between the counts
+		{10, 1, 52, 52},   //
+		{300, 0, 52, 52},  // ended while it was looked at
+		{400, 60, 60, 60}, //
+		{400, 59, 60, 60}, // of the same tick
+		{500, 7, 7, 67},   // pids came around
+		{400, 60, 7, 67},  // the one that began the round has ended
+		{600, 8, 8, 68},
+	} {
+		c.noteTasks(taskCount{running: 1, total: 2, lastPID: step.pid, start: step.start})
+		if c.tasks.lastPID != step.last || c.counters.Processes() != step.processes {
+			t.Errorf("pid %d: last pid %d, %d processes; want %d, %d",
+				step.pid, c.tasks.lastPID, c.counters.Processes(), step.last, step.processes)
+		}
+	}
+	// A successor of this server has its counters, and no count before.
+	next := newContainer(nil, "c")
+	next.counters = c.counters
+	next.noteTasks(taskCount{lastPID: 1, start: 10})
+	if next.counters.Processes() != 68 {
+		t.Errorf("a successor found the container's first process: %d processes, want 68", next.counters.Processes())
+	}
+}
+
 func TestHugePages(t *testing.T) {
 	for meminfo, want := range map[string]uint64{
 		"MemTotal: 1 kB\nHugePages_Total:       8\nHugepagesize:       2048 kB\n": 2 << 20,
@@ -113,7 +149,7 @@ func TestCounterFile(t *testing.T) {
 	if err := f.load(&c); err == nil {
 		t.Error("an empty file was loaded")
 	}
-	c.SetLastPID(7)
+	c.SetLastPID(7, true)
 	if err := f.store(&c); err != nil {
 		t.Fatal(err)
 	}

@@ -58,14 +58,6 @@ func ParseStat(data []byte) (Stat, error) {
 	return Stat{}, fmt.Errorf("%w: a process's stat of %d fields: want %d", ErrFormat, number-1, start)
 }
 
-// State returns the letter of a stat's state, 0 when the bytes are no stat.
-func State(data []byte) byte {
-	if at := afterName(data); at >= 0 {
-		return data[at]
-	}
-	return 0
-}
-
 // afterName returns where the third field begins, -1 when there is none. The
 // name, the second, is in parentheses and may hold anything, so the last of
 // them ends it.
