@@ -51,29 +51,40 @@ func parseDevice(b []byte) (major, minor uint32, ok bool) {
 
 // parseIOStat reads v2's io.stat: "8:0 rbytes=1 wbytes=2 rios=3 wios=4
 // dbytes=5 dios=6", with keys of other policies after them. A device without
-// I/O may stand there with no keys.
+// I/O may stand there with no keys; Linux 5.15 and 5.16 do not end its line, so
+// that the next one follows on the same.
 func parseIOStat(data []byte, dst []Device) ([]Device, error) {
 	for base := len(dst); len(data) > 0; {
 		var line, field []byte
 		line, data = cutLine(data)
-		var d Device
-		var ok bool
-		field, rest := cutField(line)
-		if d.Major, d.Minor, ok = parseDevice(field); !ok || len(dst)-base == maxDevices {
-			return dst, fmt.Errorf("%w: line %.64q", errFormat, line)
-		}
-		for len(rest) > 0 {
+		before := len(dst)
+		for rest := line; len(rest) > 0; {
 			field, rest = cutField(rest)
-			key, value, _ := bytes.Cut(field, []byte("="))
-			if p := d.field(key); p != nil {
-				if *p, ok = parseUint(value); !ok {
-					return dst, fmt.Errorf("%w: line %.64q", errFormat, line)
-				}
+			switch major, minor, isDevice := parseDevice(field); {
+			case isDevice && len(dst)-base < maxDevices:
+				dst = append(dst, Device{Major: major, Minor: minor})
+			case isDevice, len(dst) == before, !dst[len(dst)-1].set(field):
+				return dst, fmt.Errorf("%w: line %.64q", errFormat, line)
 			}
 		}
-		dst = append(dst, d)
+		if len(dst) == before {
+			return dst, fmt.Errorf("%w: an empty line", errFormat)
+		}
 	}
 	return dst, nil
+}
+
+// set takes over a field of io.stat, "rbytes=1". It reports whether that is one
+// that can be read; those that it does not know are passed over.
+func (d *Device) set(field []byte) bool {
+	key, value, _ := bytes.Cut(field, []byte("="))
+	p := d.field(key)
+	if p == nil {
+		return true
+	}
+	n, ok := parseUint(value)
+	*p = n
+	return ok
 }
 
 // field is where a key of io.stat belongs, nil for none.

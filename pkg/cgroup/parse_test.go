@@ -48,6 +48,12 @@ func TestParseIOStat(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	got, err = parseIOStat([]byte("8:0 rbytes=5\n7:7 7:6 7:4 rbytes=28672 rios=22\n7:3 \n252:0 "), nil) // Linux 5.15
+	want = []Device{{Major: 8, ReadBytes: 5}, {Major: 7, Minor: 7}, {Major: 7, Minor: 6},
+		{Major: 7, Minor: 4, ReadBytes: 28672, ReadIOs: 22}, {Major: 7, Minor: 3}, {Major: 252}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("lines that do not end: %+v, %v", got, err)
+	}
 	for _, bad := range []string{"8 rbytes=1", "8:a", "8:0 rbytes=-1", "8:0 rbytes=", "\n", "4294967296:0"} {
 		if got, err := parseIOStat([]byte(bad), nil); err == nil {
 			t.Errorf("%q: %+v", bad, got)
