@@ -60,13 +60,10 @@ func (v *memoryView) slabUnreclaimable() uint64 {
 	return v.SlabUnreclaimable
 }
 
-// cached is the page cache without what waits to be swapped, as the kernel
-// shows it, and never more than use leaves beside the reclaimable slab: free(1)
-// subtracts both from the total.
-func (v *memoryView) cached() uint64 {
-	cached := v.File - min(v.File, v.SwapCached)
-	return min(cached, v.used-v.SlabReclaimable)
-}
+// cached is the page cache, and never more than use leaves beside the reclaimable
+// slab: free(1) subtracts both from the total. The swap cache, which the kernel
+// takes off a node's count of file pages, is not in a cgroup's (mm/swap_state.c).
+func (v *memoryView) cached() uint64 { return min(v.File, v.used-v.SlabReclaimable) }
 
 // committed is what is certainly committed: the kernel does not count the
 // address space of a cgroup.

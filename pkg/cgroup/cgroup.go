@@ -50,7 +50,7 @@ type CPU struct {
 type Memory struct {
 	Usage                                    uint64 // charged, page cache included
 	SwapUsage                                uint64
-	File, Anon, Shmem, FileMapped, AnonTHP   uint64 // File has Shmem and SwapCached in it
+	File, Anon, Shmem, FileMapped, AnonTHP   uint64 // File has Shmem in it, not SwapCached
 	ShmemTHP, FileTHP                        uint64
 	ActiveAnon, InactiveAnon                 uint64
 	ActiveFile, InactiveFile, Unevictable    uint64
