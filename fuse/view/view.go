@@ -156,7 +156,9 @@ func (v *View) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { v.sample(ctx) })
 	wg.Go(func() { v.retry(ctx) })
-	err := v.reg.Watch(ctx, func(id string) { v.reload(id) })
+	err := v.reg.Watch(ctx, v.reload, func(err error) {
+		v.log.Warn("the registry is looked at every second, as the kernel does not tell of its changes", "error", err)
+	})
 	wg.Wait()
 	if errors.Is(err, ctx.Err()) {
 		err = nil

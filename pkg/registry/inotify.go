@@ -18,7 +18,8 @@ const (
 	dirsOnly    = unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
 )
 
-// An inotify tells of the registry's directory and of those of containers.
+// An inotify tells of the registry's directory and of those of containers. One
+// that is nil tells of nothing.
 type inotify struct {
 	root string
 	fd   int
@@ -39,14 +40,22 @@ func newInotify(root string) (*inotify, error) {
 	return w, nil
 }
 
-func (w *inotify) close() { unix.Close(w.fd) }
+func (w *inotify) close() {
+	if w != nil {
+		unix.Close(w.fd)
+	}
+}
 
 // addRoot watches the registry, also one that was made anew.
 func (w *inotify) addRoot() error { return w.add(w.root, "", rootEvents) }
 
 // addEntry watches a container's directory. Without a watch the next scan
 // finds what changes.
-func (w *inotify) addEntry(id string) { _ = w.add(filepath.Join(w.root, id), id, entryEvents) }
+func (w *inotify) addEntry(id string) {
+	if w != nil {
+		_ = w.add(filepath.Join(w.root, id), id, entryEvents)
+	}
+}
 
 func (w *inotify) add(path, id string, events uint32) error {
 	wd, err := unix.InotifyAddWatch(w.fd, path, events|dirsOnly)
@@ -66,6 +75,9 @@ type event struct {
 // read returns the events that have come, the same once in a row. lost says that
 // the kernel has dropped some.
 func (w *inotify) read() (list []event, lost bool, err error) {
+	if w == nil {
+		return nil, false, nil
+	}
 	for {
 		n, err := unix.Read(w.fd, w.buf[:])
 		switch err {

@@ -25,25 +25,30 @@ const lookEvery = 100 * time.Millisecond
 // changed or went, from one goroutine, until ctx ends; then it returns ctx's
 // error. It does so within 100 ms, of a new container within 400. An id may be
 // named without a change; what [Dir.Get] says then is what counts. Every entry
-// there is at the beginning is named once.
-func (d *Dir) Watch(ctx context.Context, changed func(id string)) error {
-	return d.watch(ctx, scanEvery, changed)
+// there is at the beginning is named once. Where the kernel has no watch left to
+// give, Watch looks at all of them each second, and blind is told why, once.
+func (d *Dir) Watch(ctx context.Context, changed func(id string), blind func(error)) error {
+	s := newScan(d, changed, blind)
+	return s.run(ctx, scanEvery)
 }
 
-func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id string)) error {
-	w, err := newInotify(d.path)
-	if err != nil {
-		return err
-	}
-	defer w.close()
-	s := scan{dir: d, watcher: w, seen: make(map[string]Stamp), changed: changed}
-	s.all()
-	next := time.Now().Add(every)
+// blindEvery is how often the whole registry is looked at while the kernel
+// tells of nothing.
+const blindEvery = time.Second
+
+func newScan(d *Dir, changed func(id string), blind func(error)) *scan {
+	return &scan{dir: d, open: newInotify, blind: blind, seen: make(map[string]Stamp), changed: changed}
+}
+
+// run is Watch with a scan every so often.
+func (s *scan) run(ctx context.Context, every time.Duration) error {
+	defer func() { s.watcher.close() }()
+	next := s.all(every)
 	for {
 		if err := pulse.Wait(ctx, min(every, lookEvery)); err != nil {
 			return err
 		}
-		changed, lost, err := w.read()
+		changed, lost, err := s.watcher.read()
 		if err != nil {
 			return err
 		}
@@ -55,8 +60,7 @@ func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id st
 		}
 		s.newcomers()
 		if lost || !time.Now().Before(next) {
-			s.all()
-			next = time.Now().Add(every)
+			next = s.all(every)
 		}
 	}
 }
@@ -64,7 +68,9 @@ func (d *Dir) watch(ctx context.Context, every time.Duration, changed func(id st
 // A scan is what a Watch has seen.
 type scan struct {
 	dir     *Dir
-	watcher *inotify
+	open    func(root string) (*inotify, error)
+	watcher *inotify    // nil while the kernel gives none
+	blind   func(error) // nil once it was told
 	seen    map[string]Stamp
 	changed func(id string)
 	// waiting are new containers, and until when.
@@ -100,13 +106,16 @@ func (s *scan) newcomers() {
 	s.waiting = nil
 }
 
-// all looks at every container.
-func (s *scan) all() {
-	// Again, in case the directory was made anew; if it fails the scans go on.
-	_ = s.watcher.addRoot()
+// all looks at every container, and returns when to do so again, where that is
+// every so often.
+func (s *scan) all(every time.Duration) (next time.Time) {
+	if !s.watches() {
+		every = min(every, blindEvery)
+	}
+	next = time.Now().Add(every)
 	ids, err := s.dir.IDs()
 	if err != nil {
-		return // the next scan tries again
+		return next
 	}
 	there := make(map[string]bool, len(ids))
 	for _, id := range ids {
@@ -118,6 +127,24 @@ func (s *scan) all() {
 			s.one(id)
 		}
 	}
+	return next
+}
+
+// watches has the kernel watch the registry, and reports whether it does.
+func (s *scan) watches() bool {
+	if s.watcher != nil {
+		// Again, in case the directory was made anew; if it fails the scans go on.
+		_ = s.watcher.addRoot()
+		return true
+	}
+	w, err := s.open(s.dir.path)
+	if err == nil {
+		s.watcher = w
+	} else if s.blind != nil {
+		s.blind(err)
+		s.blind = nil
+	}
+	return err == nil
 }
 
 // one names the container if its entry is not the one that was seen. The watch

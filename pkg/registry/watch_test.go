@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // generous is how long an event may take before the test gives up.
@@ -17,7 +19,8 @@ func watchIDs(t *testing.T, d *Dir, every time.Duration) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ids, done := make(chan string, 1000), make(chan error)
-	go func() { done <- d.watch(ctx, every, func(id string) { ids <- id }) }()
+	s := newScan(d, func(id string) { ids <- id }, func(err error) { t.Errorf("blind: %v", err) })
+	go func() { done <- s.run(ctx, every) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -133,5 +136,49 @@ func TestWatchBurst(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("%d of %d containers were named", len(seen), n)
 		}
+	}
+}
+
+// A node that has no watches left is no reason not to follow the registry.
+func TestWatchWithoutInotify(t *testing.T) {
+	d := open(t)
+	put(t, d, entry("old", 1))
+	ctx, cancel := context.WithCancel(context.Background())
+	ids, done := make(chan string, 1000), make(chan error)
+	none := &os.SyscallError{Syscall: "inotify_init1", Err: unix.EMFILE}
+	var told []error
+	s := newScan(d, func(id string) { ids <- id }, func(err error) { told = append(told, err) })
+	s.open = func(string) (*inotify, error) { return nil, none }
+	go func() { done <- s.run(ctx, 20*time.Millisecond) }()
+	await(t, d, ids, "old", cpus(1))
+	put(t, d, entry("old", 2))
+	await(t, d, ids, "old", cpus(2))
+	put(t, d, entry("new", 3))
+	await(t, d, ids, "new", cpus(3))
+	if err := d.Remove("new"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, d, ids, "new", is(ErrNotFound))
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Watch: %v", err)
+	}
+	if len(told) != 1 || !errors.Is(told[0], unix.EMFILE) {
+		t.Errorf("told %v, want %v once", told, none)
+	}
+}
+
+// Watches that come free later are used.
+func TestWatchWithInotifyAgain(t *testing.T) {
+	d := open(t)
+	s := newScan(d, func(string) {}, func(error) {})
+	defer func() { s.watcher.close() }()
+	s.open = func(string) (*inotify, error) { return nil, unix.ENOSPC }
+	if next := s.all(time.Hour); time.Until(next) > blindEvery {
+		t.Errorf("the next look in %v, want at most %v", time.Until(next), blindEvery)
+	}
+	s.open = newInotify
+	if s.all(time.Hour); s.watcher == nil {
+		t.Error("still without watches")
 	}
 }
