@@ -2,6 +2,9 @@ package view
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,5 +46,33 @@ func TestResumeAfterChange(t *testing.T) {
 	}
 	if got, before := c2.counters.IdleMicros(), c.counters.IdleMicros(); got < before {
 		t.Errorf("idle for %d µs, after %d", got, before)
+	}
+}
+
+// It shows the devices that the node has now.
+func TestResumeDisks(t *testing.T) {
+	v, proc := newTestView(t), t.TempDir()
+	disks := filepath.Join(proc, "diskstats")
+	write := func(line string) {
+		t.Helper()
+		if err := os.WriteFile(disks, []byte(line), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("   8       0 sda 0 0 0 0 0 0 0 0 0 0 0\n")
+	register(t, v, testEntry("a", 1))
+	spare, err := New(Options{
+		Registry: v.reg, CgroupRoot: "/sys/fs/cgroup", ProcRoot: proc, SysRoot: "/sys",
+		Freshness: 50 * time.Millisecond, Threads: 2, Version: "test", Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(spare.Close)
+	write("   8      16 sdb 0 0 0 0 0 0 0 0 0 0 0\n")
+	spare.Resume()
+	data, err := spare.containers["a"].Render(nil, diskstats)
+	if err != nil || !strings.Contains(string(data), "sdb") {
+		t.Errorf("%q, %v; want the device sdb", data, err)
 	}
 }

@@ -135,6 +135,7 @@ func (v *View) Resume() {
 	}
 	_ = v.loadAll()
 	v.resumeAll(last) // those that came meanwhile
+	v.refreshDisks()
 }
 
 func (v *View) resumeAll(last *kept.Snapshots) {
