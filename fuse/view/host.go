@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"weak"
 )
 
 // maxHostFile bounds a file of the host in bytes: /proc/cpuinfo has about
@@ -23,11 +24,11 @@ type host struct {
 	mu [numFiles]sync.Mutex
 
 	sharedMu sync.Mutex
-	shared   map[int][]byte // cpuinfo by number of CPUs
+	shared   map[int]weak.Pointer[[]byte] // cpuinfo by number of CPUs
 }
 
 func openHost(procRoot, sysRoot string) (*host, error) {
-	h := &host{proc: procRoot, shared: make(map[int][]byte)}
+	h := &host{proc: procRoot, shared: make(map[int]weak.Pointer[[]byte])}
 	for i, p := range [numFiles]string{
 		cpuinfo:   filepath.Join(procRoot, "cpuinfo"),
 		diskstats: filepath.Join(procRoot, "diskstats"),

@@ -58,7 +58,10 @@ func (c *container) compute(dst []byte, file int) ([]byte, error) {
 	}
 	switch z := c.sized; file {
 	case cpuinfo:
-		return appendOr(dst, z.cpuinfo)
+		if z.cpuinfo == nil {
+			return dst, procview.ErrFormat
+		}
+		return appendOr(dst, *z.cpuinfo)
 	case cpuOnline:
 		return appendOr(dst, z.cpuOnline)
 	case meminfo, swaps:

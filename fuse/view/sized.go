@@ -2,6 +2,7 @@ package view
 
 import (
 	"slices"
+	"weak"
 
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/fuse/sysview"
@@ -16,7 +17,7 @@ type sized struct {
 	meminfo   *procview.Meminfo
 	stat      *procview.Stat
 	swaps     *procview.Swaps
-	cpuinfo   []byte
+	cpuinfo   *[]byte // shared with others of the size
 	cpuOnline []byte
 	hugePage  uint64 // bytes; 0: the host has none
 }
@@ -37,11 +38,12 @@ func newSized(h *host, s size.Size) (z *sized, errs [numFiles]error) {
 }
 
 // cpuinfoOf returns /proc/cpuinfo of n CPUs. It is the same for all containers
-// of so many CPUs, and shared by them: it may be 100 kB.
-func (h *host) cpuinfoOf(n int) ([]byte, error) {
+// of so many CPUs, and shared by them: it may be a megabyte. It goes with the last
+// of them, as a container may choose n.
+func (h *host) cpuinfoOf(n int) (*[]byte, error) {
 	h.sharedMu.Lock()
 	defer h.sharedMu.Unlock()
-	if shared := h.shared[n]; shared != nil {
+	if shared := h.shared[n].Value(); shared != nil {
 		return shared, nil
 	}
 	data, err := h.read(nil, cpuinfo)
@@ -53,8 +55,8 @@ func (h *host) cpuinfoOf(n int) ([]byte, error) {
 		return nil, err
 	}
 	out = slices.Clone(out) // at its exact size
-	h.shared[n] = out
-	return out, nil
+	h.shared[n] = weak.Make(&out)
+	return &out, nil
 }
 
 // length is the constant size of a file in bytes, 0 when it has none.

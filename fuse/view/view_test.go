@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/truesize/truesize/fuse"
@@ -120,6 +121,29 @@ func TestHugePages(t *testing.T) {
 			t.Errorf("%q: got %d, want %d", meminfo, got, want)
 		}
 	}
+}
+
+// Containers of one size share their cpuinfo, and it goes with the last of them:
+// they choose their number of CPUs.
+func TestSharedCPUInfo(t *testing.T) {
+	v := newTestView(t)
+	for _, id := range []string{"a", "b"} {
+		register(t, v, testEntry(id, 1000))
+		v.reload(id)
+	}
+	if a, b := v.containers["a"].sized.cpuinfo, v.containers["b"].sized.cpuinfo; a == nil || a != b {
+		t.Fatal("the cpuinfo of 1000 CPUs is there twice, or not at all")
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := v.reg.Remove(id); err != nil {
+			t.Fatal(err)
+		}
+		v.reload(id)
+	}
+	eventually(t, "given back", func() bool {
+		runtime.GC()
+		return v.host.shared[1000].Value() == nil
+	})
 }
 
 func FuzzParsers(f *testing.F) {
