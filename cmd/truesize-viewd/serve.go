@@ -86,11 +86,12 @@ func start(ctx context.Context, c config, v *view.View, link *keeper.Link, log *
 func tune(threads int) {
 	runtime.GOMAXPROCS(threads + 1)
 	debug.SetGCPercent(garbagePercent)
-	debug.SetMemoryLimit(12 << 20)
 }
 
 // What garbage there may be before it is collected while readers wait: that much
-// of what is alive, in percent, or that many bytes if that is more.
+// of what is alive, in percent, or that many bytes if that is more. There is no
+// limit for both together (GOMEMLIMIT): what is alive grows with the containers,
+// and over a limit each answer is followed by a collection.
 const (
 	garbagePercent = 50
 	garbageRoom    = 3 << 20
