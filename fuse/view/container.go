@@ -186,6 +186,22 @@ func (c *container) take(e *registry.Container) (changed bool) {
 	return changed
 }
 
+// takeBoot takes over the boot time of the host's /proc/stat.
+func (c *container) takeBoot(data []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sized == nil {
+		return // it is going to read the host's file itself
+	}
+	z := *c.sized
+	var err error
+	if z.stat, err = procview.NewStat(data, z.size.CPUs); err != nil {
+		c.v.stats.failed(stat, err)
+		return
+	}
+	c.sized = &z
+}
+
 // move takes over where the container's cgroup is, and its init. Until the
 // container runs the cgroup is where its specification puts it, and may have
 // been opened while it was being made; then it is where its process is. mu is

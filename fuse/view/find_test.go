@@ -21,12 +21,17 @@ import (
 // newTestView returns a view of this node with a registry of its own.
 func newTestView(t *testing.T) *View {
 	t.Helper()
+	return newTestViewOf(t, "/proc")
+}
+
+func newTestViewOf(t *testing.T, proc string) *View {
+	t.Helper()
 	reg, err := registry.Open(filepath.Join(t.TempDir(), "containers"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	v, err := New(Options{
-		Registry: reg, CgroupRoot: "/sys/fs/cgroup", ProcRoot: "/proc", SysRoot: "/sys",
+		Registry: reg, CgroupRoot: "/sys/fs/cgroup", ProcRoot: proc, SysRoot: "/sys",
 		Freshness: 50 * time.Millisecond, Threads: 2, Version: "test", Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -35,6 +35,9 @@ func (v *View) sample(ctx context.Context) {
 		if v.refreshDisks() {
 			v.Server.Refresh(diskstats)
 		}
+		if v.refreshBoot(clock()) {
+			v.Server.Refresh(stat)
+		}
 		v.sampleRound(s, time.Now)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/truesize/truesize/fuse/kept"
 	"github.com/truesize/truesize/fuse/procview"
 	"github.com/truesize/truesize/pkg/cgroup"
+	"github.com/truesize/truesize/pkg/procfs"
 	"github.com/truesize/truesize/pkg/pulse"
 	"github.com/truesize/truesize/pkg/registry"
 )
@@ -47,6 +48,7 @@ type View struct {
 	host    *host
 	node    nodeLayouts
 	devices devicePool
+	clock   time.Duration // when the host's boot time was read last, see clock
 	log     *slog.Logger
 	paths   []string
 	stats   stats
@@ -90,6 +92,7 @@ func New(o Options) (v *View, err error) {
 	if v.host, err = openHost(o.ProcRoot, o.SysRoot); err != nil {
 		return nil, err
 	}
+	v.clock = clock()
 	v.node.loadavg, v.node.uptime = procview.NewLoadavg(), procview.NewUptime()
 	v.refreshDisks()
 	v.Server, err = fuse.New(fuse.Options{
@@ -321,4 +324,35 @@ func (v *View) refreshDisks() bool {
 		return false
 	}
 	return v.node.diskstats.Swap(d) != nil
+}
+
+// clock is what the node's clock shows, less the time since boot: it stays until
+// somebody sets the clock.
+func clock() time.Duration {
+	return time.Duration(time.Now().UnixNano()) - procfs.SinceBoot()
+}
+
+// setBy is what the clock is set by at least for it to count. The kernel tells the
+// boot time in seconds.
+const setBy = time.Second / 2
+
+// refreshBoot takes over the host's boot time where the clock was set since that
+// was read: containers that start early on a node may start before its clock is
+// right. It returns whether it did.
+func (v *View) refreshBoot(now time.Duration) bool {
+	if (now - v.clock).Abs() < setBy {
+		return false
+	}
+	data, err := v.host.read(nil, stat)
+	if err != nil {
+		v.stats.failed(stat, fmt.Errorf("host: %w", err))
+		return false
+	}
+	v.clock = now
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.containers {
+		c.takeBoot(data)
+	}
+	return true
 }

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/truesize/truesize/fuse"
 	"github.com/truesize/truesize/fuse/procview"
@@ -144,6 +146,41 @@ func TestSharedCPUInfo(t *testing.T) {
 		runtime.GC()
 		return v.host.shared[1000].Value() == nil
 	})
+}
+
+// A clock that is set moves the boot time, also of the containers there are.
+func TestRefreshBoot(t *testing.T) {
+	proc := t.TempDir()
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(proc, "stat"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("btime 7\n")
+	v := newTestViewOf(t, proc)
+	register(t, v, testEntry("a", 1))
+	v.reload("a")
+	for _, step := range []struct {
+		host    string
+		set     time.Duration
+		renewed bool
+		want    string
+	}{
+		{"btime 7\n", time.Millisecond, false, "btime 7\n"},
+		{"btime 1795391260\n", time.Hour, true, "btime 1795391260\n"},
+		{"btime 1795391260\n", 0, false, "btime 1795391260\n"},
+		{"cpu\n", -time.Hour, true, "btime 1795391260\n"},
+	} {
+		write(step.host)
+		if got := v.refreshBoot(v.clock + step.set); got != step.renewed {
+			t.Errorf("clock set by %v: renewed %t, want %t", step.set, got, step.renewed)
+		}
+		data, err := v.containers["a"].Render(nil, stat)
+		if err != nil || !strings.Contains(string(data), "\n"+step.want) {
+			t.Errorf("clock set by %v: %q, %v; want %q", step.set, data, err, step.want)
+		}
+	}
 }
 
 func FuzzParsers(f *testing.F) {
