@@ -51,7 +51,8 @@ type container struct {
 	load      procview.Load
 	tasks     taskCount
 	sampled   time.Time
-	countedAt uint64 // CPU time when tasks were counted, in µs
+	rests     time.Time // when its threads may be counted again
+	countedAt uint64    // CPU time when tasks were counted, in µs
 	failed    [numFiles]bool
 }
 

@@ -290,3 +290,33 @@ func TestFindUnusable(t *testing.T) {
 		return v.containers["skipped"] == nil
 	})
 }
+
+// A container with very many threads is counted as seldom as its count is long.
+func TestSampleRests(t *testing.T) {
+	v := newTestView(t)
+	e := testEntry("a", 1)
+	e.Cgroup = cgroups.Make(t, "rests")
+	register(t, v, e)
+	v.reload("a")
+	c, s := v.containers["a"], newTaskReader("/proc")
+	defer s.close()
+	now, step := time.Now(), time.Second // that a count takes
+	clock := func() time.Time { now = now.Add(step); return now }
+	if !c.sample(s, clock, false) || c.sampled.IsZero() {
+		t.Fatal("not counted at first")
+	}
+	first := c.sampled
+	step = 0
+	for now = first.Add(sampleEvery); now.Before(first.Add(longestRest)); now = now.Add(sampleEvery) {
+		if c.sample(s, clock, false) || c.sampled != first {
+			t.Fatalf("counted again %v after a count of a second", now.Sub(first))
+		}
+	}
+	if !c.sample(s, clock, false) || c.sampled != now {
+		t.Error("not counted again")
+	}
+	now = now.Add(sampleEvery)
+	if !c.sample(s, clock, false) || c.sampled != now {
+		t.Error("put off after a count that took no time")
+	}
+}

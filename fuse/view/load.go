@@ -22,7 +22,12 @@ const (
 	// sampleBudget is how long threads may be counted per round: 1 % of one
 	// CPU. A container that found no room is counted first in the next round;
 	// its averages decay by the time that passed.
-	sampleBudget = sampleEvery / 100
+	sampleBudget = sampleEvery / budgetShare
+	budgetShare  = 100
+	// longestRest is for how long a container is not counted at most: a count
+	// may have been long because the node is busy, and the shim takes loads that
+	// are half a minute old for none.
+	longestRest = 4 * sampleEvery
 	// maxThreads bounds the threads looked at per container.
 	maxThreads = 1 << 17
 )
@@ -54,9 +59,7 @@ func (v *View) sampleRound(s *taskReader, now func() time.Time) {
 	slices.SortFunc(list, func(a, b *container) int { return a.lastSampled().Compare(b.lastSampled()) })
 	began := now()
 	for _, c := range list {
-		overBudget := now().Sub(began) > sampleBudget
-		c.sample(s, now(), overBudget)
-		if overBudget {
+		if !c.sample(s, now, now().Sub(began) > sampleBudget) {
 			v.stats.samplesDeferred.Add(1)
 		}
 	}
@@ -71,19 +74,22 @@ func (c *container) lastSampled() time.Time {
 
 // sample takes one sample of the load and carries the counters on. Threads
 // change their state only by running: where no CPU time was used since the
-// last count, that count still holds, so an idle container costs one read.
-func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
+// last count, that count still holds, so an idle container costs one read. It
+// returns false for one that is put off, as the round is over its budget, or the
+// container's last count took several rounds' budget.
+func (c *container) sample(s *taskReader, now func() time.Time, overBudget bool) bool {
+	began := now()
 	c.mu.Lock()
 	g := c.beginSample()
-	before := c.countedAt
+	before, putOff := c.countedAt, overBudget || began.Before(c.rests)
 	c.mu.Unlock()
-	if g == nil || overBudget {
-		return
+	if g == nil || putOff {
+		return !putOff
 	}
 	usage, err := g.CPU()
 	if err != nil {
 		c.v.stats.failed(loadavg, err)
-		return
+		return true
 	}
 	used := usage.User + usage.System
 	count, counted := taskCount{}, false
@@ -96,19 +102,21 @@ func (c *container) sample(s *taskReader, now time.Time, overBudget bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.rests = began.Add(min(now().Sub(began)*budgetShare, longestRest))
 	if counted {
 		c.noteTasks(count)
 		c.countedAt = used
 	}
-	if elapsed := now.Sub(c.sampled); !c.sampled.IsZero() {
+	if elapsed := began.Sub(c.sampled); !c.sampled.IsZero() {
 		c.load.Add(c.tasks.running+c.tasks.blocked, elapsed)
 	} else {
 		c.load.Add(c.tasks.running+c.tasks.blocked, sampleEvery)
 	}
-	c.sampled = now
+	c.sampled = began
 	if err := c.publishLoads(); err != nil {
 		c.v.stats.failed(loadavg, err)
 	}
+	return true
 }
 
 // noteTasks takes over a count. Its newest thread is an older one than the last
