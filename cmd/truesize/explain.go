@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -83,9 +84,17 @@ func writeExplanation(w io.Writer, c explanation) error {
 	p.line("  shim       %s", orNone(strings.Fields(c.Shim)))
 	p.line("  variables  %s", orNone(c.Env))
 	p.line("  CPU set    %s", orNone(strings.Fields(c.CPUSet)))
-	p.list("Notes", c.Notes)
+	p.list("Notes", notes(c.Container))
 	p.shim(c.ShimState)
 	return p.err
+}
+
+// notes returns what was left out of a container, and by whom.
+func notes(c *registry.Container) []string {
+	if c.Detached {
+		return append(slices.Clone(c.Notes), inject.SkipDetached.Explain())
+	}
+	return c.Notes
 }
 
 // A page writes lines until one fails.

@@ -46,6 +46,9 @@ type Container struct {
 
 	// Skipped says why the container was left alone; empty when it was not.
 	Skipped string `json:"skipped,omitempty"`
+	// Detached says that an admin took the view off: the agent does not mount it
+	// again by itself. A container may have kept its shim then.
+	Detached bool `json:"detached,omitempty"`
 	// Mounts are the paths in the container over which a view is mounted.
 	Mounts []string `json:"mounts,omitempty"`
 	// Shim is the path of the preloaded shim in the container, empty without.

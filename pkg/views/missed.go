@@ -63,5 +63,5 @@ func (f *Follower) Round(ctx context.Context) {
 
 // missed reports whether a container runs without the view that it could have.
 func missed(c *registry.Container) bool {
-	return c.PID != 0 && c.StartTicks != 0 && len(c.Mounts) == 0 && (c.Skipped == string(inject.SkipEarlier) || c.Skipped == "")
+	return c.PID != 0 && c.StartTicks != 0 && len(c.Mounts) == 0 && !c.Detached && (c.Skipped == string(inject.SkipEarlier) || c.Skipped == "")
 }

@@ -68,6 +68,7 @@ func (n *Node) Attach(ctx context.Context, id string) ([]attach.Result, error) {
 		for _, r := range results {
 			if r.Outcome != attach.Refused {
 				c.Mounts = appendNew(c.Mounts, r.Target)
+				c.Detached = false
 			}
 		}
 	}))
@@ -167,7 +168,9 @@ func (n *Node) Detach(ctx context.Context, id string) ([]attach.Result, error) {
 				c.Mounts = appendNew(c.Mounts, r.Target)
 			}
 		}
-		if c.Skipped == "" && len(c.Mounts) == 0 && c.Shim == "" {
+		c.Detached = len(c.Mounts) == 0
+		// One with the shim is still sized: its size page follows a resize.
+		if c.Skipped == "" && c.Detached && c.Shim == "" {
 			c.Skipped = string(inject.SkipDetached)
 		}
 	})

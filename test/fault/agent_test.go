@@ -81,10 +81,11 @@ func (n *node) supervise(binary string) (failed <-chan struct{}) {
 // Containers that were created while the agent was away get their view, once;
 // an admin's detach stays.
 func TestAgentAttachesMissed(t *testing.T) {
-	n := newNode(t, 2)
+	n := newNode(t, 3)
 	n.start()
-	missed, detached := n.containers[0], n.containers[1]
-	in0, in1 := n.run(missed), n.run(detached)
+	missed, detached, preloaded := n.containers[0], n.containers[1], n.containers[2]
+	in0, in1, in2 := n.run(missed), n.run(detached), n.run(preloaded)
+	n.entry(preloaded.id, func(c *registry.Container) { c.Shim = "/dev/truesize/0123/libtruesize.so" })
 	v := views.New(n.dir, "/proc", n.reg)
 	for _, c := range n.containers {
 		if _, err := v.Detach(t.Context(), c.id); err != nil {
@@ -92,10 +93,12 @@ func TestAgentAttachesMissed(t *testing.T) {
 		}
 	}
 	n.entry(missed.id, func(c *registry.Container) {
-		c.Skipped = "created-earlier"
+		c.Skipped, c.Detached = "created-earlier", false
 		c.StartTicks = startOf(t, c.PID)
 	})
-	n.entry(detached.id, func(c *registry.Container) { c.StartTicks = startOf(t, c.PID) })
+	for _, c := range []container{detached, preloaded} {
+		n.entry(c.id, func(c *registry.Container) { c.StartTicks = startOf(t, c.PID) })
+	}
 	attached, failed := 0, 0
 	f := &views.Follower{
 		Node: v, Log: slog.New(slog.DiscardHandler),
@@ -109,9 +112,20 @@ func TestAgentAttachesMissed(t *testing.T) {
 	}
 	n.wantInside(in0, missed, true)
 	n.wantInside(in1, detached, false)
+	n.wantInside(in2, preloaded, false)
+	if out := n.mustTruesize("explain", preloaded.id); !strings.Contains(out, "taken off by an admin") {
+		t.Errorf("explain does not say who took the view off:\n%s", out)
+	}
+	n.mustTruesize("attach", preloaded.id)
+	n.wantInside(in2, preloaded, true)
+	if c, err := n.reg.Get(preloaded.id); err != nil || c.Detached {
+		t.Errorf("after it was attached: %+v, %v", c, err)
+	}
 
 	// One whose process is another by now fails, and once.
-	n.entry(detached.id, func(c *registry.Container) { c.Skipped, c.StartTicks = "created-earlier", c.StartTicks+1 })
+	n.entry(detached.id, func(c *registry.Container) {
+		c.Skipped, c.Detached, c.StartTicks = "created-earlier", false, c.StartTicks+1
+	})
 	for range 3 {
 		f.Round(t.Context())
 	}
