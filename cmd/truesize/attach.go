@@ -18,7 +18,8 @@ import (
 // own, and that of a pod with hostPID.
 const hostProc = "/proc"
 
-// openViews returns the views of the node that runDir is of.
+// openViews returns the views of the node that runDir is of, and makes the
+// registry there if there is none.
 func openViews(runDir string) (*views.Node, error) {
 	dir, err := filepath.Abs(runDir)
 	if err != nil {
@@ -75,11 +76,11 @@ func overContainers(cmd *cobra.Command, runDir *string, work func(context.Contex
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		n, err := openViews(*runDir)
+		list, warning, err := containers(*runDir)
 		if err != nil {
 			return err
 		}
-		list, warning, err := containers(*runDir)
+		n, err := openViews(*runDir)
 		if err != nil {
 			return err
 		}
@@ -130,6 +131,9 @@ connection is aborted. It repairs the containers by itself when it is back;
 this is for the case that it could not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := openRegistry(*runDir); err != nil {
+				return err
+			}
 			n, err := openViews(*runDir)
 			if err != nil {
 				return err

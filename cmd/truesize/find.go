@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,9 @@ import (
 // or a name: container, pod, pod/container, namespace/pod or
 // namespace/pod/container. It is an error when it names none, or several.
 func find(list []*registry.Container, what string) (*registry.Container, error) {
+	if what == "" { // every id begins with it: a script's variable that is not set
+		return nil, errors.New("the container's name is empty: `truesize status` lists them")
+	}
 	for _, c := range list {
 		if c.ID == what {
 			return c, nil

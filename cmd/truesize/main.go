@@ -95,14 +95,7 @@ func versionCommand() *cobra.Command {
 // containers reads the registry below runDir. Entries that cannot be used are
 // joined in warning, beside the list of the others.
 func containers(runDir string) (list []*registry.Container, warning, err error) {
-	path := filepath.Join(runDir, "containers")
-	// Open would make it: a look must not.
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, nil, fmt.Errorf("no registry at %s: start the agent, or name its run directory with --run-dir", path)
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("read registry: %w", err)
-	}
-	dir, err := registry.Open(path)
+	dir, err := openRegistry(runDir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,6 +104,18 @@ func containers(runDir string) (list []*registry.Container, warning, err error) 
 	}
 	list, warning = dir.List()
 	return list, warning, nil
+}
+
+// openRegistry returns the registry below runDir, which must be there.
+func openRegistry(runDir string) (*registry.Dir, error) {
+	path := filepath.Join(runDir, "containers")
+	// Open would make it: a look must not.
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no registry at %s: start the agent, or name its run directory with --run-dir", path)
+	} else if err != nil {
+		return nil, fmt.Errorf("read registry: %w", err)
+	}
+	return registry.Open(path)
 }
 
 func writeJSON(w io.Writer, v any) error {
