@@ -32,12 +32,18 @@ func main() {
 		fatal(onNode(os.Args[2], os.Args[3:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted; everything was taken down")
-	}
+	err := interrupted(ctx, run(ctx, os.Args[1:], os.Stdin, os.Stdout))
 	stop()
 	fatal(err)
+}
+
+// interrupted returns what is to be said of a command's error: that it was
+// interrupted, unless something is left of the stack.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, stack.ErrLeft) {
+		return err
+	}
+	return errors.New("interrupted; everything was taken down")
 }
 
 // fatal ends the program, with status 1 if err is one.

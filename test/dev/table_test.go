@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/truesize/truesize/test/stack"
 )
 
 // answers is a place that answers every command line alike.
@@ -48,6 +51,26 @@ func TestTableFailures(t *testing.T) {
 		if !strings.Contains(table.String(), "| failed ") {
 			t.Errorf("%s: the table hides it:\n%s", name, table)
 		}
+	}
+}
+
+// TestInterrupted checks that an interrupt hides no failure to clean up.
+func TestInterrupted(t *testing.T) {
+	failed := errors.New("cannot start")
+	left := errors.Join(failed, fmt.Errorf("%w: a mount", stack.ErrLeft))
+	ctx, cancel := context.WithCancel(t.Context())
+	if got := interrupted(ctx, failed); got != failed {
+		t.Errorf("not interrupted: %v", got)
+	}
+	cancel()
+	if got := interrupted(ctx, failed); got == nil || !strings.Contains(got.Error(), "everything was taken down") {
+		t.Errorf("interrupted: %v", got)
+	}
+	if got := interrupted(ctx, left); got != left {
+		t.Errorf("interrupted, and something is left: %v", got)
+	}
+	if got := interrupted(ctx, nil); got != nil {
+		t.Errorf("done when the signal came: %v", got)
 	}
 }
 

@@ -13,10 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrLeft says that a stack could not be taken down whole.
+var ErrLeft = errors.New("something of the stack is left: `make down` tries again")
+
 // sweep removes all that is left of stack id: its processes, mounts,
 // cgroups, bridge and, when nothing is mounted below it any more, its
-// directory. What is not there is no error, so it can be repeated.
+// directory. What is not there is no error, so it can be repeated. An error
+// wraps [ErrLeft].
 func sweep(id, repo string) error {
+	if err := sweepAll(id, repo); err != nil {
+		return fmt.Errorf("%w: %w", ErrLeft, err)
+	}
+	return nil
+}
+
+func sweepAll(id, repo string) error {
 	dir := dirOf(id)
 	err := removeUnit(dir)
 	if err != nil {

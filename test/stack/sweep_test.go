@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -132,6 +133,27 @@ func TestStopTwice(t *testing.T) {
 	a.gone(t)
 	must(t, a.stack.Stop())
 	must(t, sweep(a.stack.ID, a.stack.opts.Repo))
+}
+
+// TestStopFails checks that what cannot be removed is told of.
+func TestStopFails(t *testing.T) {
+	a := abandon(t, t.TempDir())
+	a.stack.opts.Progress = func(string) {}
+	name := bridgeOf(a.stack.ID)
+	link := func(args ...string) {
+		out, err := exec.Command("ip", append([]string{"link"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("ip link %v: %v: %s", args, err, out)
+		}
+	}
+	link("add", name, "type", "veth", "peer", "name", "p"+name) // no bridge
+	err := a.stack.Stop()
+	link("del", name)
+	if !errors.Is(err, ErrLeft) {
+		t.Errorf("stop: %v, want an ErrLeft", err)
+	}
+	must(t, a.stack.Stop())
+	a.gone(t)
 }
 
 // TestNotOurs checks that what only looks like a stack is left alone.
