@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,6 +73,23 @@ func TestInterrupted(t *testing.T) {
 	}
 	if got := interrupted(ctx, nil); got != nil {
 		t.Errorf("done when the signal came: %v", got)
+	}
+}
+
+// TestFailedUp checks that nothing describes a stack that is not up.
+func TestFailedUp(t *testing.T) {
+	d := &dev{repo: t.TempDir(), out: new(strings.Builder)}
+	err := errors.Join(os.Mkdir(filepath.Dir(d.envFile()), 0o755), os.WriteFile(d.envFile(), nil, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.up(ctx); err == nil {
+		t.Error("up, in spite of the interrupt")
+	}
+	if _, err := os.Stat(d.envFile()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("dev.env: %v", err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // up starts the stack and leaves it running.
 func (d *dev) up(ctx context.Context) (err error) {
-	if stopped, err := stack.Down(d.repo, d.progress); err != nil {
+	if stopped, err := d.stop(); err != nil {
 		return err
 	} else if stopped > 0 {
 		d.progress("the stack that was up has been stopped first")
@@ -47,17 +47,22 @@ export PATH=%s:%s:$PATH
 
 // down stops the stack that up started.
 func (d *dev) down() error {
-	stopped, err := stack.Down(d.repo, d.progress)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(d.envFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if stopped == 0 {
+	stopped, err := d.stop()
+	if err == nil && stopped == 0 {
 		d.progress("no stack is up")
 	}
-	return nil
+	return err
+}
+
+// stop stops the stacks that up started, and removes what describes them.
+func (d *dev) stop() (stopped int, err error) {
+	if stopped, err = stack.Down(d.repo, d.progress); err != nil {
+		return stopped, err
+	}
+	if err := os.Remove(d.envFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return stopped, err
+	}
+	return stopped, nil
 }
 
 func (d *dev) envFile() string { return filepath.Join(d.repo, "run", "dev.env") }
