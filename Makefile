@@ -13,11 +13,14 @@ LDFLAGS := -s -w -X github.com/truesize/truesize/pkg/version.version=$(VERSION)
 # Without a repository that git trusts (another user's clone) there is no
 # revision to stamp.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
-GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags "$(LDFLAGS)"
+# A make that is told to end (SIGTERM) ends its shells, not what these have
+# started: a build that takes minutes ends with its shell.
+GO := setpriv --pdeathsig TERM go
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "$(LDFLAGS)"
 # `truesize explain` calls the shim's C source. The program is static all the
 # same, and runs wherever the others do.
 GOARCH ?= $(shell go env GOARCH)
-CGOBUILD = CGO_ENABLED=1 CC=$(SHIM_CC_$(GOARCH)) go build -trimpath -buildvcs=$(BUILDVCS) \
+CGOBUILD = CGO_ENABLED=1 CC=$(SHIM_CC_$(GOARCH)) $(GO) build -trimpath -buildvcs=$(BUILDVCS) \
 	-tags netgo,osusergo -ldflags "$(LDFLAGS) -linkmode=external -extldflags=-static"
 
 include $(wildcard shim/rules.mk)

@@ -17,8 +17,9 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 done
 
 echo "building Kubernetes $version: five minutes and more from empty caches"
-# -v names each compiled package: enough to show that it goes on.
-CGO_ENABLED=0 go build -v -trimpath -buildvcs=false -ldflags "-s -w$stamp" -o "$out/" tool 2>&1 | awk '
+# -v names each compiled package: enough to show that it goes on. It ends with
+# this shell.
+CGO_ENABLED=0 setpriv --pdeathsig TERM go build -v -trimpath -buildvcs=false -ldflags "-s -w$stamp" -o "$out/" tool 2>&1 | awk '
 	/^go: downloading/ { if (++modules % 50 == 0) print "  " modules " modules fetched"; fflush(); next }
 	/^[A-Za-z0-9.\/_-]+$/ && /\// { if (++packages % 200 == 0) print "  " packages " packages compiled"; fflush(); next }
 	/^[a-z0-9_]+$/ { next }

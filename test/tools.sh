@@ -10,8 +10,8 @@ cd "$(dirname "$0")/tools"
 
 echo "building the container stack (containerd, runc, crictl, CNI plugins): minutes from empty caches"
 # -v names each compiled package: enough to show that it goes on. The tag is
-# runc's.
-go build -v -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w" -o "$out/" tool 2>&1 | awk '
+# runc's. It ends with this shell.
+setpriv --pdeathsig TERM go build -v -trimpath -buildvcs=false -tags seccomp -ldflags "-s -w" -o "$out/" tool 2>&1 | awk '
 	/^go: downloading/ { if (++modules % 50 == 0) print "  " modules " modules fetched"; fflush(); next }
 	/^[A-Za-z0-9.\/_-]+$/ && /\// { if (++packages % 100 == 0) print "  " packages " packages compiled"; fflush(); next }
 	/^[a-z0-9_]+$/ { next }
