@@ -22,17 +22,7 @@ func (d *dev) up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	env := fmt.Sprintf(`# The stack that make up started; make down stops it. Use: . run/dev.env
-export CONTAINERD_ADDRESS=%s
-export CONTAINERD_NAMESPACE=k8s.io
-export CRI_CONFIG_FILE=%s
-export TRUESIZE_RUN_DIR=%s
-export TRUESIZE_METRICS_ADDRESS=%s
-export TRUESIZE_LOGS=%s
-export TRUESIZE_IMAGES="%s %s"
-export PATH=%s:%s:$PATH
-`, s.Socket(), s.CrictlConfig(), s.RunDir(), s.MetricsAddress(), s.LogDir(), image.Debian, image.Small,
-		filepath.Join(d.repo, "bin"), filepath.Join(d.repo, "bin", "tools"))
+	env := d.environment(s)
 	err = os.WriteFile(d.envFile(), []byte(env), 0o644)
 	if err == nil {
 		err = s.Detach()
@@ -43,6 +33,26 @@ export PATH=%s:%s:$PATH
 	d.progress("up; . run/dev.env sets PATH and addresses for crictl, ctr and truesize:")
 	fmt.Fprint(d.out, "\n", env)
 	return nil
+}
+
+// environment returns what run/dev.env says. crictl's two endpoints are in it
+// because they win over its configuration where the caller has them set.
+func (d *dev) environment(s *stack.Stack) string {
+	return fmt.Sprintf(`# The stack that make up started; make down stops it. Use: . run/dev.env
+export CONTAINERD_ADDRESS=%[1]s
+export CONTAINERD_NAMESPACE=k8s.io
+export CRI_CONFIG_FILE=%[2]s
+export CONTAINER_RUNTIME_ENDPOINT=unix://%[1]s
+export IMAGE_SERVICE_ENDPOINT=unix://%[1]s
+export TRUESIZE_RUN_DIR=%[3]s
+export TRUESIZE_STATE_DIR=%[4]s
+export TRUESIZE_NRI_SOCKET=%[5]s
+export TRUESIZE_METRICS_ADDRESS=%[6]s
+export TRUESIZE_LOGS=%[7]s
+export TRUESIZE_IMAGES="%[8]s %[9]s"
+export PATH=%[10]s:%[11]s:$PATH
+`, s.Socket(), s.CrictlConfig(), s.RunDir(), s.StateDir(), s.NRISocket(), s.MetricsAddress(), s.LogDir(),
+		image.Debian, image.Small, filepath.Join(d.repo, "bin"), filepath.Join(d.repo, "bin", "tools"))
 }
 
 // down stops the stack that up started.

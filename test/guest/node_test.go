@@ -32,7 +32,7 @@ func testNode(t *testing.T, release string) {
 		t.Fatal(err)
 	}
 	m.Files = append(m.Files, File{Host: set.Small, Guest: images})
-	m.Env = []string{"TRUESIZE_IMAGES=" + images}
+	m.Env = []string{"TRUESIZE_TEST_IMAGES=" + images}
 	tests := []string{"TestFiles", "TestUnified", "TestResize"}
 	if release == "" || soak() {
 		tests = append(tests, "TestCPUSets", "TestNoCPUSetUnasked", "TestAppArmor")

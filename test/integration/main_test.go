@@ -43,7 +43,7 @@ func runTests(m *testing.M) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	opts := stack.Options{Repo: repo, Progress: progress(), AppArmor: inGuest()}
-	opts.Images = filepath.SplitList(os.Getenv("TRUESIZE_IMAGES"))
+	opts.Images = filepath.SplitList(os.Getenv("TRUESIZE_TEST_IMAGES"))
 	if node, err = stack.Start(ctx, opts); err != nil {
 		return 1, err
 	}
