@@ -83,7 +83,7 @@ func debian(name string, annotations map[string]string) stack.Spec {
 // shell opens an interactive shell in the container. How it ends is the
 // user's affair, not an error.
 func shell(ctx context.Context, s *stack.Stack, c *stack.Container, stdin *os.File) error {
-	cmd := exec.CommandContext(ctx, s.Program("crictl"), "--config", s.CrictlConfig(), "exec", "-it", c.ID, "bash")
+	cmd := exec.CommandContext(ctx, s.Program("crictl"), s.CrictlArgs("exec", "-it", c.ID, "bash")...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	if ctx.Err() != nil {

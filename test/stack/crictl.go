@@ -39,7 +39,15 @@ type Mount struct {
 
 // Crictl runs crictl on the stack's containerd and returns its output.
 func (s *Stack) Crictl(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, s.Program("crictl"), append([]string{"--config", s.CrictlConfig()}, args...)...)
+	return run(ctx, s.Program("crictl"), s.CrictlArgs(args...)...)
+}
+
+// CrictlArgs returns the arguments with which crictl works on the stack. The
+// variables by which it finds the node's own runtime win over a configuration,
+// and not over flags.
+func (s *Stack) CrictlArgs(args ...string) []string {
+	endpoint := "unix://" + s.Socket()
+	return append([]string{"--config", s.CrictlConfig(), "--runtime-endpoint", endpoint, "--image-endpoint", endpoint}, args...)
 }
 
 // Exec runs a command in the container and returns its standard output less

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ func (s *Stack) start(name string, args ...string) (*process, error) {
 	defer f.Close()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = s.Dir
-	cmd.Env = append(os.Environ(), "PATH="+s.Program("")+":"+os.Getenv("PATH"))
+	cmd.Env = append(environment(), "PATH="+s.Program("")+":"+os.Getenv("PATH"))
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -94,10 +95,17 @@ func (p *process) logTail() string {
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
+// environment returns this process's, without Truesize's own variables: those
+// of another stack, as run/dev.env has them, would win over the configuration.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TRUESIZE_") })
+}
+
 // run runs a command to its end and returns its standard output. An error
 // carries what it wrote to standard error.
 func run(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr strings.Builder
