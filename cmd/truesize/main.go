@@ -41,7 +41,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
+	cmd.InitDefaultCompletionCmd()
+	for _, c := range cmd.Commands() {
+		if !c.Runnable() {
+			refuseOthers(c)
+		}
+	}
 	return cmd.ExecuteContext(ctx)
+}
+
+// refuseOthers makes a command that has no work of its own refuse what is none
+// of its commands: cobra prints the help and calls that a success.
+func refuseOthers(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 func rootCommand() *cobra.Command {
