@@ -104,10 +104,24 @@ func overContainers(cmd *cobra.Command, runDir *string, work func(context.Contex
 				errs = append(errs, fmt.Errorf("%s: %w", fullName(c), err))
 			}
 			writeResults(cmd.OutOrStdout(), fullName(c), results)
+			if n := refused(results); n > 0 && err == nil {
+				errs = append(errs, fmt.Errorf("%s: %d of %d files were refused", fullName(c), n, len(results)))
+			}
 		}
 		return errors.Join(errs...)
 	}
 	return cmd
+}
+
+// refused returns of how many files nothing was done. That a container has a
+// mount of its own is no failure.
+func refused(results []attach.Result) (n int) {
+	for _, r := range results {
+		if r.Outcome == attach.Refused && !errors.Is(r.Err, attach.ErrOwnMount) {
+			n++
+		}
+	}
+	return n
 }
 
 func writeResults(w io.Writer, name string, results []attach.Result) {

@@ -90,6 +90,11 @@ func TestAttachDetachCommands(t *testing.T) {
 	if out := n.mustTruesize("repair"); !strings.Contains(out, "nothing to repair") {
 		t.Errorf("repair: %s", out)
 	}
+	n.mustTruesize("detach", earlier.id)
+	n.stop()
+	if out, err := n.truesize("attach", earlier.id); err == nil || !strings.Contains(out, "files were refused") {
+		t.Errorf("without a view: %v, %s", err, out)
+	}
 	for _, args := range [][]string{{"attach"}, {"attach", "a", "--all"}, {"detach", "nobody"}} {
 		if out, err := n.truesize(args...); err == nil {
 			t.Errorf("%v: %s", args, out)
