@@ -20,7 +20,7 @@ type Container struct {
 	PodUID    string `json:"podUID,omitempty"`
 	SandboxID string `json:"sandboxID,omitempty"`
 
-	// Via names who registered the container ("nri", "runc"): only that one
+	// Via names who registered the container ("nri"): only that one
 	// takes its entry away.
 	Via string `json:"via,omitempty"`
 

@@ -2,10 +2,9 @@
 // Truesize processes know of its containers: one directory per container,
 // with its entry in JSON.
 //
-// The agent, truesize-runc and the CLI write entries; the view's server reads
-// them. There is no daemon to be down and no start order: an entry appears
-// whole (temp file, fsync, rename) or not at all. It imports pkg/size and
-// pkg/pulse only.
+// The agent and the CLI write entries; the view's server reads them. There is no
+// daemon to be down and no start order: an entry appears whole (temp file, fsync,
+// rename) or not at all. It imports pkg/size and pkg/pulse only.
 package registry
 
 import (
