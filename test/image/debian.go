@@ -55,7 +55,7 @@ var debianRecipe = recipe{
 // runtimesRecipe describes the image of every runtime whose answers are
 // compared. nginx and Erlang come without their daemons' packages.
 var runtimesRecipe = recipe{
-	Version: 1,
+	Version: 2,
 	Suite:   suite,
 	Packages: []string{
 		"busybox", "erlang-base", "libgomp1", "libopenblas0-pthread", "libstdc++6", "musl", "nginx-light", "nodejs",
@@ -190,14 +190,24 @@ func copyLayer(r recipe, tw *tar.Writer, in io.Reader) error {
 }
 
 // dropped says whether the recipe leaves name out. A pattern that ends in
-// "/*" drops everything below the directory, at any depth.
+// "/*" drops everything below the directories it matches, at any depth.
 func (r recipe) dropped(name string) bool {
 	for _, pattern := range r.Drop {
 		if dir, ok := strings.CutSuffix(pattern, "/*"); ok {
-			if strings.HasPrefix(name, dir+"/") {
+			if isBelow(name, dir) {
 				return true
 			}
 		} else if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// isBelow says whether a directory above name matches pattern.
+func isBelow(name, pattern string) bool {
+	for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if ok, _ := path.Match(pattern, dir); ok {
 			return true
 		}
 	}

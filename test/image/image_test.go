@@ -67,6 +67,17 @@ func TestDropped(t *testing.T) {
 			t.Errorf("dropped(%q) = %t", name, got)
 		}
 	}
+	for name, want := range map[string]bool{
+		"usr/lib/jvm/java-17-openjdk-amd64/jmods/java.base.jmod": true,
+		"usr/lib/jvm/java-17-openjdk-arm64/jmods/java.base.jmod": true,
+		"usr/lib/jvm/java-17-openjdk-amd64/jmods":                false,
+		"usr/lib/jvm/java-17-openjdk-amd64/lib/jmods":            false,
+		"usr/share/doc/libc6/copyright":                          true,
+	} {
+		if got := runtimesRecipe.dropped(name); got != want {
+			t.Errorf("of the runtimes' image: dropped(%q) = %t", name, got)
+		}
+	}
 }
 
 // TestCopyLayer checks what becomes of the entries of a root file system.
