@@ -84,7 +84,8 @@ func (p *plugin) Configure(_ context.Context, _, runtime, version string) (api.E
 		return 0, nil // all
 	}
 	var events api.EventMask
-	events.Set(api.Event_CREATE_CONTAINER, api.Event_POST_UPDATE_CONTAINER, api.Event_STOP_CONTAINER, api.Event_REMOVE_CONTAINER)
+	events.Set(api.Event_RUN_POD_SANDBOX, api.Event_REMOVE_POD_SANDBOX,
+		api.Event_CREATE_CONTAINER, api.Event_POST_UPDATE_CONTAINER, api.Event_STOP_CONTAINER, api.Event_REMOVE_CONTAINER)
 	return events, nil
 }
 

@@ -23,7 +23,8 @@ func startRuntime(t *testing.T, socket string) *adaptation.Adaptation {
 	return startUpdatable(t, socket, new(fakeRuntime))
 }
 
-// startUpdatable starts one whose containers are those of a fake.
+// startUpdatable starts one whose containers are those of a fake. It goes by
+// containerd's name: what the plugin subscribes to depends on it.
 func startUpdatable(t *testing.T, socket string, fake *fakeRuntime) *adaptation.Adaptation {
 	t.Helper()
 	synchronize := func(ctx context.Context, tell adaptation.SyncCB) error {
@@ -34,7 +35,7 @@ func startUpdatable(t *testing.T, socket string, fake *fakeRuntime) *adaptation.
 		return fake.UpdateContainers(list)
 	}
 	dir := t.TempDir()
-	r, err := adaptation.New("test", "v1.0.0", synchronize, update,
+	r, err := adaptation.New("containerd", "v2.4.2", synchronize, update,
 		adaptation.WithSocketPath(socket), adaptation.WithPluginPath(dir), adaptation.WithPluginConfigPath(dir))
 	if err != nil {
 		t.Fatal(err)
