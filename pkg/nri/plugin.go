@@ -119,8 +119,8 @@ func (p *plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *ap
 		ctx, cancel := context.WithTimeout(ctx, p.deadline)
 		defer cancel()
 		plan, err := p.manager.Create(ctx, s)
+		a = plan // before it is settled: who then finds it settled reads it
 		if err == nil && settled.CompareAndSwap(false, true) {
-			a = plan
 			return nil
 		}
 		p.manager.Abandon(s.ID)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -89,6 +90,26 @@ func TestCreateContainerTooLateIsAbandoned(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("not abandoned")
+	}
+}
+
+// A plan that comes just when the wait for it ends is either answered whole or
+// abandoned.
+func TestCreateContainerInTheLastMoment(t *testing.T) {
+	for range 500 {
+		synctest.Test(t, func(t *testing.T) {
+			p, m, _ := testPlugin()
+			p.deadline = time.Second
+			m.create = func(context.Context, lifecycle.Spec) (inject.Adjustment, error) {
+				time.Sleep(p.deadline)
+				return inject.Adjustment{Env: []inject.EnvVar{{Name: "A"}}}, nil
+			}
+			adj, _, _ := p.CreateContainer(t.Context(), &api.PodSandbox{}, &api.Container{Id: "a"})
+			synctest.Wait()
+			if abandoned := len(m.abandoned) > 0; abandoned != (adj == nil) {
+				t.Errorf("adjustment %v, abandoned: %v", adj, abandoned)
+			}
+		})
 	}
 }
 
