@@ -104,18 +104,21 @@ func (m *Manager) putChanged(old, c *registry.Container) error {
 }
 
 // Synchronize makes the registry hold the containers that specs list, and no
-// others of ours. It does what it can: the error joins what failed.
+// others of ours that there were before. It does what it can: the error joins
+// what failed.
 func (m *Manager) Synchronize(specs []Spec) error {
+	// Before the rest, which may take longer than the runtime waits for: of
+	// containers that are created meanwhile the list does not know.
+	ids, err := m.cfg.Registry.IDs()
+	if err != nil {
+		m.fail("registry", "cannot list the registry", err)
+	}
 	var errs []error
 	live := make(map[string]bool, len(specs))
 	for _, s := range specs {
 		live[s.ID] = true
 		m.forgetUnanswered(s)
 		errs = append(errs, m.Refresh(s))
-	}
-	ids, err := m.cfg.Registry.IDs()
-	if err != nil {
-		m.fail("registry", "cannot list the registry", err)
 	}
 	for _, id := range ids {
 		if !live[id] && m.ours(id) {

@@ -171,6 +171,26 @@ func TestSynchronize(t *testing.T) {
 	}
 }
 
+// A runtime with many containers does not wait until all of them are looked at,
+// and creates the next.
+func TestSynchronizeLeavesWhatIsCreatedMeanwhile(t *testing.T) {
+	b := started(t)
+	b.kernel.reading = func() {
+		b.kernel.reading = nil
+		if _, err := b.Create(t.Context(), testSpec(idB)); err != nil {
+			t.Error(err)
+		}
+	}
+	running := testSpec(idA)
+	running.PID = 43 // not the one that is known: it is read
+	if err := b.Synchronize([]Spec{running}); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.get(t, idB); len(c.Mounts) == 0 {
+		t.Errorf("its entry: %+v", c)
+	}
+}
+
 // An agent that is killed after it has registered a container and before its
 // answer leaves an entry that says what was never done.
 func TestSynchronizeUnanswered(t *testing.T) {
