@@ -48,6 +48,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				return err
 			}
 			log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+			if cfg.Blank {
+				log.Warn("the configuration file sets nothing, every default holds: was it cut short? {} in it says that this is meant", "path", file)
+			}
 			if err := threads.Soon(); err != nil {
 				log.Warn("runtimes may wait longer for answers while the CPUs are busy", "error", err)
 			}

@@ -49,6 +49,10 @@ type Config struct {
 	Network bool // network.reconcile: tidy up after the CNI plugin
 
 	Logs *Section // logs: forwarding, nil is off; docs/logs.md has its keys
+
+	// Blank says that the file was read and sets nothing, though it does not say
+	// {}: it may have been cut short.
+	Blank bool
 }
 
 // Default returns the configuration of an empty file.

@@ -79,8 +79,22 @@ func TestApplyNothing(t *testing.T) {
 		if err := c.Apply("c.yaml", []byte(data)); err != nil {
 			t.Errorf("%q: %v", data, err)
 		}
+		if !c.Blank {
+			t.Errorf("%q is not called blank", data)
+		}
+		c.Blank = false
 		if !reflect.DeepEqual(c, Default()) {
 			t.Errorf("%q changed the defaults", data)
+		}
+	}
+}
+
+// What is no slip is not called blank: a value, also the default, and {}.
+func TestApplySomething(t *testing.T) {
+	for _, data := range []string{"{}", "# defaults\n{}\n", "nri: {}\n", "log: {level: info}\n", "logs: {}\n", "inject: {namespaces: {include: []}}\n"} {
+		c := Default()
+		if err := c.Apply("c.yaml", []byte(data)); err != nil || c.Blank {
+			t.Errorf("%q: blank: %v, %v", data, c.Blank, err)
 		}
 	}
 }

@@ -16,7 +16,8 @@ func (c *Config) Apply(name string, data []byte) error {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil // empty: the defaults
+		c.Blank = true
+		return nil
 	} else if err != nil {
 		return fmt.Errorf("%s: %s", name, yamlError(err))
 	}
@@ -32,6 +33,7 @@ func (c *Config) Apply(name string, data []byte) error {
 		}
 	}
 	f.section("", doc.Content[0])
+	c.Blank = !f.said
 	return errors.Join(f.errs...)
 }
 
@@ -41,6 +43,7 @@ type file struct {
 	config   *Config
 	settings map[string]Setting
 	sections map[string]bool // keys that hold keys
+	said     bool            // it has a value, or says that it has none
 	errs     []error
 }
 
@@ -53,6 +56,7 @@ func (f *file) section(prefix string, n *yaml.Node) {
 		f.fail(n, prefix, "holds %s: write keys under it", kind(n))
 		return
 	}
+	f.said = f.said || len(n.Content) == 0
 	seen := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
@@ -96,6 +100,7 @@ func (f *file) logs(n *yaml.Node) {
 		f.fail(n, "logs", "holds %s: write keys under it", kind(n))
 	default:
 		f.config.Logs = &Section{file: f.name, key: "logs", node: n}
+		f.said = true
 	}
 }
 
@@ -117,6 +122,7 @@ func (f *file) sequence(s Setting, n *yaml.Node) {
 }
 
 func (f *file) set(s Setting, n *yaml.Node, values []string) {
+	f.said = true
 	if err := s.set(f.config, values); err != nil {
 		f.fail(n, s.Key, "%v", err)
 	}
