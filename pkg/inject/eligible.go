@@ -66,6 +66,9 @@ func Skips() []Skip {
 	return []Skip{SkipPrivileged, SkipHostPID, SkipNamespace, SkipSelector, SkipAnnotation, SkipEarlier, SkipFailed, SkipDetached}
 }
 
+// recreate ends the reasons that change without the container.
+const recreate = "; after a change, recreate its pod"
+
 // Explain returns the reason as a sentence that tells an admin what to do
 // about it.
 func (s Skip) Explain() string {
@@ -75,11 +78,11 @@ func (s Skip) Explain() string {
 	case SkipHostPID:
 		return "it runs in the host's pid namespace (hostPID) and sees the node as it is"
 	case SkipNamespace:
-		return "its namespace is not injected: see inject.namespaces in the agent's configuration"
+		return "its namespace was not injected when it was created: see inject.namespaces in the agent's configuration" + recreate
 	case SkipSelector:
-		return "its pod's labels do not match inject.selector in the agent's configuration"
+		return "its pod's labels did not match when it was created: see inject.selector in the agent's configuration" + recreate
 	case SkipAnnotation:
-		return "its pod opted out: annotation " + Annotation + `: "false"`
+		return "its pod had opted out when it was created: annotation " + Annotation + `: "false"` + recreate
 	case SkipDetached:
 		return "its view was taken off by an admin: `truesize attach` gives it back"
 	case SkipEarlier:

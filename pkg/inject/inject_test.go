@@ -332,6 +332,12 @@ func TestReasonsExplainThemselves(t *testing.T) {
 			t.Errorf("skip %q has no explanation", s)
 		}
 	}
+	// These may have changed since the container was created.
+	for _, s := range []Skip{SkipNamespace, SkipSelector, SkipAnnotation} {
+		if why := s.Explain(); !strings.Contains(why, "when it was created") || !strings.Contains(why, "recreate its pod") {
+			t.Errorf("skip %q: %s", s, why)
+		}
+	}
 	for _, r := range Reasons() {
 		if strings.HasSuffix((Omission{"x", r}).String(), string(r)) {
 			t.Errorf("reason %q has no sentence", r)
