@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -211,5 +212,36 @@ func TestRealAllocations(t *testing.T) {
 		if n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+// A container may have threaded cgroups below its own.
+func TestProcessesWithThreadedCgroup(t *testing.T) {
+	f := realFS(t)
+	i := slices.IndexFunc(f.all, func(h *hierarchy) bool { return h.v2 })
+	if i < 0 {
+		t.Skip("SKIPPED: there is no cgroup v2")
+	}
+	unified, err := Detect(f.all[i].dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unified.Close()
+	c := newCgroup(t, unified, testName(t, "-domain"))
+	threaded := filepath.Join(f.all[i].dir, c.name, "threaded")
+	if err := os.Mkdir(threaded, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(threaded)
+	if err := os.WriteFile(filepath.Join(threaded, "cgroup.type"), []byte("threaded"), 0); err != nil {
+		t.Fatal(err)
+	}
+	pid, _, done := c.run("true")
+	defer done()
+	if err := os.WriteFile(filepath.Join(threaded, "cgroup.threads"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := unified.Processes(c.paths, 10); err != nil || !slices.Equal(pids, []int{pid}) {
+		t.Errorf("processes %v, %v; want %d", pids, err, pid)
 	}
 }

@@ -98,7 +98,9 @@ func (w *idWalk) walk(dirfd int, dir string, depth int) error {
 		}
 		err = w.walk(fd, path.Join(dir, name), depth+1)
 		unix.Close(fd)
-		if err != nil && !errors.Is(err, ErrGone) {
+		// A threaded one tells of no processes: those of its threads are in the
+		// domain above (cgroup-v2.rst, Threads).
+		if err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return err
 		}
 	}
