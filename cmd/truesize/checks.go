@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -152,6 +153,8 @@ type readiness struct {
 		OK   bool   `json:"ok"`
 		Note string `json:"note"`
 	} `json:"checks"`
+	// Off are the parts that the agent's configuration switches off.
+	Off []string `json:"off"`
 }
 
 // holds reports whether the agent's check of that name does.
@@ -204,7 +207,19 @@ func (c checkup) agentReady(ctx context.Context) (string, error) {
 	return "ready, " + r.Version, nil
 }
 
+// offNote is what is found of a part that the configuration switches off.
+const offNote = "switched off in the agent's configuration"
+
+// isOff reports whether the agent says so of a part.
+func (c checkup) isOff(ctx context.Context, part string) bool {
+	r, err := c.readiness(ctx)
+	return err == nil && slices.Contains(r.Off, part)
+}
+
 func (c checkup) viewAnswers(ctx context.Context) (string, error) {
+	if c.isOff(ctx, "view") {
+		return offNote, nil
+	}
 	v, err := viewd.NewClient(c.runDir).Version(ctx)
 	if err != nil {
 		return "", err
@@ -212,7 +227,10 @@ func (c checkup) viewAnswers(ctx context.Context) (string, error) {
 	return "answers, " + v, nil
 }
 
-func (c checkup) shimInstalled(context.Context) (string, error) {
+func (c checkup) shimInstalled(ctx context.Context) (string, error) {
+	if c.isOff(ctx, "shim") {
+		return offNote, nil
+	}
 	object, err := shim.Object(runtime.GOARCH)
 	if err != nil {
 		return "", err

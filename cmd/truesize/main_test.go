@@ -1,8 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -55,6 +61,33 @@ func TestKernelRelease(t *testing.T) {
 	} {
 		if _, err := kernelRelease(release); (err == nil) != want {
 			t.Errorf("%q: %v, want it good: %v", release, err, want)
+		}
+	}
+}
+
+// A part that the agent's configuration switches off is not there, and that is
+// no fault.
+func TestDoctorOfWhatIsOff(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, "agent.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := `"view","shim"`
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"ready":true,"checks":[],"off":[%s]}`, off)
+	})}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	c := checkup{runDir: dir, stateDir: dir}
+	for name, check := range map[string]func(context.Context) (string, error){"view": c.viewAnswers, "shim": c.shimInstalled} {
+		off = strconv.Quote(name)
+		if note, err := check(t.Context()); err != nil || note != offNote {
+			t.Errorf("%s, switched off: %q, %v", name, note, err)
+		}
+		off = `"other"`
+		if note, err := check(t.Context()); err == nil {
+			t.Errorf("%s, switched on: %q", name, note)
 		}
 	}
 }

@@ -195,7 +195,7 @@ func TestReadiness(t *testing.T) {
 		{"registered only", true, func(h *health) { h.Connected(true) }, false, "not asked yet"},
 		{"view only", true, func(h *health) { h.viewAnswered(nil) }, false, "not registered"},
 		{"both", true, func(h *health) { h.Connected(true); h.viewAnswered(nil) }, true, "registered"},
-		{"no view wanted", false, func(h *health) { h.Connected(true) }, true, "registered"},
+		{"no view wanted", false, func(h *health) { h.Connected(true) }, true, "switched off"},
 		{"runtime lost", true, func(h *health) { h.Connected(true); h.viewAnswered(nil); h.Connected(false) }, false, "not registered"},
 		{"view lost", true, func(h *health) { h.Connected(true); h.viewAnswered(nil); h.viewAnswered(errView) }, false, "view is down"},
 	} {
@@ -209,6 +209,23 @@ func TestReadiness(t *testing.T) {
 				t.Errorf("status %d: %s", w.Code, w.Body)
 			}
 		})
+	}
+}
+
+// The doctor takes for no fault what is switched off.
+func TestReadinessTellsWhatIsOff(t *testing.T) {
+	for want, cfg := range map[string]config.Config{
+		`"off":["view"]`:        {Shim: true},
+		`"off":["shim"]`:        {View: true},
+		`"off":["view","shim"]`: {},
+		`]}` + "\n":             {View: true, Shim: true},
+	} {
+		a := &agent{cfg: cfg, health: newHealth(metrics.New(), cfg.View)}
+		w := httptest.NewRecorder()
+		a.readyz(w, httptest.NewRequest("GET", "/readyz", nil))
+		if body := w.Body.String(); !strings.Contains(body, want) || strings.Contains(body, `"off"`) != strings.Contains(want, "off") {
+			t.Errorf("want %s: %s", want, body)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 // the view answers. It observes the NRI client, and passes on to the metrics.
 type health struct {
 	metrics *metrics.Metrics
+	viewOff bool // the configuration wants none
 
 	mu         sync.Mutex
 	registered bool
@@ -23,7 +24,7 @@ var errNotAsked = errors.New("not asked yet")
 
 // newHealth returns the health of an agent that has just begun.
 func newHealth(m *metrics.Metrics, withView bool) *health {
-	h := &health{metrics: m}
+	h := &health{metrics: m, viewOff: !withView}
 	if withView {
 		h.view = errNotAsked
 	}
@@ -46,7 +47,10 @@ func (h *health) checks() (list []check, ready bool) {
 		nri.Note = "not registered with the container runtime: enable NRI in its configuration, see the agent's log"
 	}
 	view := check{Name: "view", OK: h.view == nil, Note: "the view answers"}
-	if !view.OK {
+	switch {
+	case h.viewOff:
+		view.Note = "switched off in the configuration"
+	case !view.OK:
 		view.Note = h.view.Error()
 	}
 	return []check{nri, view}, nri.OK && view.OK

@@ -83,8 +83,21 @@ func (a *agent) readyz(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(struct {
-		Ready   bool    `json:"ready"`
-		Version string  `json:"version"`
-		Checks  []check `json:"checks"`
-	}{ready, version.Get().String(), list}) // an error is the client's going away
+		Ready   bool     `json:"ready"`
+		Version string   `json:"version"`
+		Checks  []check  `json:"checks"`
+		Off     []string `json:"off,omitempty"`
+	}{ready, version.Get().String(), list, a.off()}) // an error is the client's going away
+}
+
+// off returns the parts that the configuration switches off: that they are not
+// there is no fault.
+func (a *agent) off() (parts []string) {
+	if !a.cfg.View {
+		parts = append(parts, "view")
+	}
+	if !a.cfg.Shim {
+		parts = append(parts, "shim")
+	}
+	return parts
 }
