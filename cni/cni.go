@@ -48,7 +48,7 @@ type call struct {
 
 // begin reads the configuration and opens the state and the node's namespace.
 func begin(ctx context.Context, args *Args) (*call, error) {
-	conf, err := ParseConf(args.StdinData, args.Args)
+	conf, err := confFor(args)
 	if err != nil {
 		args.runDir = runDirOf(args.StdinData)
 		return nil, err
@@ -73,6 +73,20 @@ func begin(ctx context.Context, args *Args) (*call, error) {
 		return nil, asCNI("open the node's network namespace", err)
 	}
 	return c, nil
+}
+
+// confFor is the configuration of a call. What a value in it cannot be is for
+// ADD to say. The runtime repeats a DEL until it succeeds, and of a pod whose
+// annotation ADD has refused that would be never.
+func confFor(args *Args) (*Conf, error) {
+	if args.Command != "DEL" {
+		return ParseConf(args.StdinData, args.Args)
+	}
+	conf, err := decodeConf(args.StdinData)
+	if err == nil {
+		_ = conf.check(args.Args)
+	}
+	return conf, err
 }
 
 // enterPod opens the container's namespace.

@@ -142,6 +142,18 @@ type podArgs struct {
 // the kernel. Its errors are *types.Error: code 6 where stdin is not JSON,
 // 4 for CNI_ARGS, 7 for a value that cannot be.
 func ParseConf(stdin []byte, args string) (*Conf, error) {
+	c, err := decodeConf(stdin)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(args); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// decodeConf reads stdin and judges no value.
+func decodeConf(stdin []byte) (*Conf, error) {
 	c := &Conf{}
 	if err := json.Unmarshal(stdin, c); err != nil {
 		if !isObject(err) {
@@ -151,16 +163,22 @@ func ParseConf(stdin []byte, args string) (*Conf, error) {
 	}
 	// An empty list says that every attachment is to go, none says nothing.
 	c.validGiven = c.ValidAttachments != nil
+	return c, nil
+}
+
+// check finds out what is not decoded, first of all whose pod it is, and
+// judges the values.
+func (c *Conf) check(args string) error {
+	if err := c.parseArgs(args); err != nil {
+		return err
+	}
 	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "prevResult cannot be used", err)
+		return fail(types.ErrDecodingFailure, "prevResult cannot be used", err)
 	}
 	if err := c.parseValues(); err != nil {
-		return nil, fail(types.ErrInvalidNetworkConfig, "the network configuration cannot be used", err)
+		return fail(types.ErrInvalidNetworkConfig, "the network configuration cannot be used", err)
 	}
-	if err := c.parseArgs(args); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return nil
 }
 
 // isObject reports whether what could not be decoded is a JSON object, of

@@ -391,3 +391,38 @@ func TestUsableAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestDelOfWhatAddRefuses: a runtime calls DEL after an ADD that failed, with
+// the same configuration, and again until it succeeds.
+func TestDelOfWhatAddRefuses(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"})
+	notes := func(key, value string) map[string]any {
+		return n.with("runtimeConfig", map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{key: value}})
+	}
+	for name, c := range map[string]struct {
+		conf map[string]any
+		args string
+	}{
+		"MAC of the pod":     {notes("truesize.dev/mac", "nonsense"), ""},
+		"address of the pod": {notes("truesize.dev/ip", "nonsense"), ""},
+		"bandwidth":          {n.with("runtimeConfig", map[string]any{"bandwidth": map[string]any{"egressRate": 1}}), ""},
+		"mode":               {n.with("mode", "bridged"), ""},
+		"prevResult":         {n.with("prevResult", map[string]any{"ips": 1}), ""},
+		"CNI_ARGS":           {n.conf, "A=b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t, "c1")
+			n.add(p, n.conf)
+			refused := newPod(t, "c2")
+			refused.args = c.args
+			if _, err := n.tryAdd(refused, c.conf); err == nil {
+				t.Error("ADD succeeded")
+			}
+			n.del(refused, c.conf)
+			p.args = c.args
+			n.del(p, c.conf) // attached before the configuration was spoilt
+			wantNothingLeft(t, n, p, refused)
+		})
+	}
+}
