@@ -166,6 +166,19 @@ func TestIPAMByConvention(t *testing.T) {
 		n.del(p, conf)
 		wantNothingLeft(t, n, p)
 	})
+	t.Run("another plugin is configured before DEL", func(t *testing.T) {
+		c, n, conf, _ := setup(t)
+		local := map[string]any{"type": "host-local", "dataDir": filepath.Join(n.dir, "ipam"), "ranges": []any{[]any{rangeOf("10.9.0.0/24")}}}
+		for id, ipam := range map[string]any{"none": nil, "local": local, "missing": map[string]any{"type": "elsewhere"}} {
+			p := newPod(t, id)
+			n.add(p, conf)
+			n.del(p, merge(conf, "ipam", ipam))
+			if c.asked("DEL", id) != 1 {
+				t.Errorf("%s: the plugin that gave the addresses was not told", id)
+			}
+			wantNothingLeft(t, n, p)
+		}
+	})
 	t.Run("records lost", func(t *testing.T) {
 		c, n, conf, p := setup(t)
 		n.add(p, conf)

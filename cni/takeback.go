@@ -220,11 +220,12 @@ func (c *engine) releaseAddresses(rec *state.Attachment) error {
 }
 
 // releaseDelegated calls DEL of the IPAM plugin: as it was called for ADD, or
-// with what the present call was given for the same attachment.
+// with what the present call was given for the same attachment. That one's
+// configuration may have another plugin by now, which never had the addresses.
 func (c *engine) releaseDelegated(rec *state.Attachment) error {
 	d := delegate.Call{Plugin: rec.IPAM.Type, Path: rec.Path, Command: "DEL", ContainerID: rec.ContainerID,
 		Netns: rec.Netns, IfName: rec.IfName, Args: rec.Args, Config: rec.Config}
-	if c.given != nil && rec.Key == c.givenFor {
+	if c.given != nil && rec.Key == c.givenFor && c.given.Plugin == rec.IPAM.Type {
 		d = *c.given
 		d.Command = "DEL"
 	}
