@@ -426,3 +426,22 @@ func TestDelOfWhatAddRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestForeignShim: a link of somebody else has the shim's name. It is named in
+// the error, and stays.
+func TestForeignShim(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	must(n.Conn.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "ts-eth0"}}))
+	p := newPod(t, "c1")
+	conf := n.with("hostAccess", true)
+	if _, err := n.tryAdd(p, conf); err == nil || !strings.Contains(err.Error(), "ts-eth0 is not a macvlan on eth0") {
+		t.Errorf("got %v", err)
+	}
+	n.del(p, conf)
+	if !n.Has("ts-eth0") {
+		t.Fatal("the link was removed")
+	}
+	must(n.Conn.Delete("ts-eth0"))
+	wantNothingLeft(t, n, p)
+}

@@ -131,7 +131,23 @@ func (c *engine) leaveShim(rec *state.Attachment) error {
 	if err != nil || left > 0 || !c.thisBoot(rec) {
 		return err
 	}
-	return c.host.Delete(rec.Host.Link)
+	return c.deleteShim(rec.Host.Link)
+}
+
+// deleteShim leaves a link that somebody else gave the shim's name, which is
+// why an ADD has failed.
+func (c *engine) deleteShim(name string) error {
+	l, err := c.host.ByName(name)
+	if errors.Is(err, link.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if mv, ok := l.(*netlink.Macvlan); !ok || !isShim(mv) {
+		return nil
+	}
+	return c.host.Delete(name)
 }
 
 // removePodLinks deletes the pod's interface, if its namespace is the one in
