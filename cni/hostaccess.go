@@ -189,7 +189,7 @@ func (a *adding) makeShim(plan *state.HostAccess) error {
 	if err := a.dir.Use(a.key, plan.Link); err != nil {
 		return asCNI("note the use of the shim link", err)
 	}
-	l, err := ensureShim(a.host, a.low.Link, plan.Link)
+	l, err := ensureShim(a.host, a.low.Link, plan.Link, macOfShimLink(a.low.Attrs().HardwareAddr, a.low.Attrs().Name))
 	if err != nil {
 		return asCNI("make the shim link", err)
 	}
@@ -197,12 +197,12 @@ func (a *adding) makeShim(plan *state.HostAccess) error {
 	return asCNI("write the attachment's record", a.dir.Put(a.rec))
 }
 
-// ensureShim returns the shim called name on low, made and up. What has its
-// name and is no macvlan of low is not touched.
-func ensureShim(host *link.Conn, low netlink.Link, name string) (netlink.Link, error) {
+// ensureShim returns the shim called name on low, up, and with mac if it has to
+// be made. What has its name and is no macvlan of low is not touched.
+func ensureShim(host *link.Conn, low netlink.Link, name string, mac net.HardwareAddr) (netlink.Link, error) {
 	l, err := host.ByName(name)
 	if errors.Is(err, link.ErrNotFound) {
-		if err := newShim(host, low, name); err != nil {
+		if err := newShim(host, low, name, mac); err != nil {
 			return nil, err
 		}
 		l, err = host.ByName(name)
@@ -224,8 +224,7 @@ func ensureShim(host *link.Conn, low netlink.Link, name string) (netlink.Link, e
 	return l, nil
 }
 
-func newShim(host *link.Conn, low netlink.Link, name string) error {
-	mac := macOfShimLink(low.Attrs().HardwareAddr, low.Attrs().Name)
+func newShim(host *link.Conn, low netlink.Link, name string, mac net.HardwareAddr) error {
 	err := host.AddMacvlan(link.Macvlan{
 		Name: name, Parent: low.Attrs().Index, Mode: netlink.MACVLAN_MODE_BRIDGE,
 		MAC: mac, NoARP: true,

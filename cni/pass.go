@@ -3,6 +3,7 @@ package cni
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -156,27 +157,30 @@ func (c *Collector) restoreOne(k state.Key) error {
 		if err != nil {
 			return nil // nothing to put it on
 		}
-		l, err := c.restoreShim(low, rec)
-		if err != nil {
+		if err := c.restoreShim(low, rec); err != nil {
 			return err
-		}
-		if l.Attrs().HardwareAddr.String() != rec.Host.LinkMAC {
-			rec.Host.LinkMAC = l.Attrs().HardwareAddr.String()
 		}
 	}
 	return hostSide(c.host, rec)
 }
 
-func (c *Collector) restoreShim(low netlink.Link, rec *state.Attachment) (netlink.Link, error) {
+// restoreShim makes the shim with the MAC by which the pod knows it: the one
+// that it would get now follows from the master's, which a bond changes.
+func (c *Collector) restoreShim(low netlink.Link, rec *state.Attachment) error {
+	mac, err := net.ParseMAC(rec.Host.LinkMAC)
+	if err != nil {
+		return err
+	}
 	lock, err := c.dir.LockLink(rec.Host.Link, time.Second)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer lock.Release(true)
 	if err := c.dir.Use(rec.Key, rec.Host.Link); err != nil {
-		return nil, err
+		return err
 	}
-	return ensureShim(c.host, low, rec.Host.Link)
+	_, err = ensureShim(c.host, low, rec.Host.Link, mac)
+	return err
 }
 
 // waysAreThere reports whether the node has a route and a neighbour for each
