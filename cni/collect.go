@@ -135,26 +135,15 @@ func (c *engine) sweepShims() error {
 		return err
 	}
 	for _, l := range links {
-		mv, ok := l.(*netlink.Macvlan)
-		if !ok || !isShim(mv) {
+		if !c.isOurShim(l) {
 			continue
 		}
-		if err := c.sweepShim(mv); err != nil {
+		if err := c.sweepShim(l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// isShim knows a shim by its MAC: it is derived from its name and nobody
-// else derives one so.
-func isShim(l *netlink.Macvlan) bool {
-	hw := l.Attrs().HardwareAddr
-	return len(hw) == 6 && hw[0] == macOfShim && l.Attrs().RawFlags&noARP != 0
-}
-
-// noARP is IFF_NOARP.
-const noARP = 0x80
 
 func (c *engine) sweepShim(l netlink.Link) error {
 	name := l.Attrs().Name

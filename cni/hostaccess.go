@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -189,7 +190,7 @@ func (a *adding) makeShim(plan *state.HostAccess) error {
 	if err := a.dir.Use(a.key, plan.Link); err != nil {
 		return asCNI("note the use of the shim link", err)
 	}
-	l, err := ensureShim(a.host, a.low.Link, plan.Link, macOfShimLink(a.low.Attrs().HardwareAddr, a.low.Attrs().Name))
+	l, err := a.ensureShim(a.low.Link, plan.Link, macOfShimLink(a.low.Attrs().HardwareAddr, a.low.Attrs().Name))
 	if err != nil {
 		return asCNI("make the shim link", err)
 	}
@@ -199,13 +200,13 @@ func (a *adding) makeShim(plan *state.HostAccess) error {
 
 // ensureShim returns the shim called name on low, up, and with mac if it has to
 // be made. What has its name and is no macvlan of low is not touched.
-func ensureShim(host *link.Conn, low netlink.Link, name string, mac net.HardwareAddr) (netlink.Link, error) {
-	l, err := host.ByName(name)
+func (c *engine) ensureShim(low netlink.Link, name string, mac net.HardwareAddr) (netlink.Link, error) {
+	l, err := c.host.ByName(name)
 	if errors.Is(err, link.ErrNotFound) {
-		if err := newShim(host, low, name, mac); err != nil {
+		if err := c.newShim(low, name, mac); err != nil {
 			return nil, err
 		}
-		l, err = host.ByName(name)
+		l, err = c.host.ByName(name)
 	}
 	if err != nil {
 		return nil, err
@@ -213,31 +214,57 @@ func ensureShim(host *link.Conn, low netlink.Link, name string, mac net.Hardware
 	if _, ok := l.(*netlink.Macvlan); !ok || l.Attrs().ParentIndex != low.Attrs().Index {
 		return nil, fmt.Errorf("%w: %s is not a macvlan on %s; remove or rename it", link.ErrExists, name, low.Attrs().Name)
 	}
-	if err := shimSysctls(host, name); err != nil {
+	if err := shimSysctls(c.host, name); err != nil {
 		return nil, err
 	}
 	if l.Attrs().Flags&net.FlagUp == 0 {
-		if err := host.Up(l); err != nil {
+		if err := c.host.Up(l); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
-func newShim(host *link.Conn, low netlink.Link, name string, mac net.HardwareAddr) error {
-	err := host.AddMacvlan(link.Macvlan{
+func (c *engine) newShim(low netlink.Link, name string, mac net.HardwareAddr) error {
+	err := c.host.AddMacvlan(link.Macvlan{
 		Name: name, Parent: low.Attrs().Index, Mode: netlink.MACVLAN_MODE_BRIDGE,
 		MAC: mac, NoARP: true,
 		// The kernel hands broadcasts to every macvlan whose broadcast address
 		// they match. With another one the node does not get each broadcast of
 		// the network twice, on the master and on the shim.
 		Broadcast: mac,
-	}, host)
+	}, c.host)
 	if errors.Is(err, link.ErrExists) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	l, err := c.host.ByName(name)
+	if err == nil {
+		_ = c.host.LinkSetAlias(l, c.shimAlias()) // without it anybody collects it
+	}
 	return err
 }
+
+// shimAlias tells whose records say who uses a shim.
+func (c *engine) shimAlias() string { return "truesize-macvlan " + filepath.Clean(c.dir.Run) }
+
+// isOurShim knows a shim by its MAC, which is derived from a name and which
+// nobody else derives so, and by the run directory in its alias: in that of
+// somebody else, an agent that is configured otherwise say, nobody uses it.
+func (c *engine) isOurShim(l netlink.Link) bool {
+	mv, ok := l.(*netlink.Macvlan)
+	if !ok {
+		return false
+	}
+	at := mv.Attrs()
+	return len(at.HardwareAddr) == 6 && at.HardwareAddr[0] == macOfShim && at.RawFlags&noARP != 0 &&
+		(at.Alias == "" || at.Alias == c.shimAlias())
+}
+
+// noARP is IFF_NOARP.
+const noARP = 0x80
 
 // shimSysctls keep the shim silent and strict. Only packets of our own pods
 // may come in through it (rp_filter: the route back is through it).

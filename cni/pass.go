@@ -179,7 +179,7 @@ func (c *Collector) restoreShim(low netlink.Link, rec *state.Attachment) error {
 	if err := c.dir.Use(rec.Key, rec.Host.Link); err != nil {
 		return err
 	}
-	_, err = ensureShim(c.host, low, rec.Host.Link, mac)
+	_, err = c.ensureShim(low, rec.Host.Link, mac)
 	return err
 }
 

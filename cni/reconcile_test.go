@@ -104,6 +104,25 @@ func TestReconcileRestoresTheNode(t *testing.T) {
 	wantNothingLeft(t, n, p)
 }
 
+// TestReconcileOfAnotherDirectory: an agent with another run directory than the
+// plugin's knows nobody who uses the shim.
+func TestReconcileOfAnotherDirectory(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"}, "10.9.0.200/24")
+	conf := n.with("hostAccess", true)
+	p := newPod(t, "c1")
+	r := n.add(p, conf)
+	p.Serve(t, ":80")
+	pass(t, n, reconcile.New(reconcile.Config{RunDir: t.TempDir(), StateDir: t.TempDir()}))
+	n.WantSeen(t, ip(r, 0)+":80", "10.9.0.200")
+	// One whose records are lost is still collected.
+	must(os.RemoveAll(filepath.Join(n.dir, "run")))
+	pass(t, n, reconcilerOf(n))
+	if n.Has("ts-eth0") {
+		t.Error("the shim is left")
+	}
+}
+
 // TestReconcileForgotten: the runtime has lost sandboxes whose namespaces
 // still exist. Only a pod's with nobody in it goes, and only once the runtime
 // has said twice that it does not know it.

@@ -141,11 +141,8 @@ func (c *engine) deleteShim(name string) error {
 	if errors.Is(err, link.ErrNotFound) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || !c.isOurShim(l) {
 		return err
-	}
-	if mv, ok := l.(*netlink.Macvlan); !ok || !isShim(mv) {
-		return nil
 	}
 	return c.host.Delete(name)
 }
