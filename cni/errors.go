@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/cni/delegate"
@@ -57,6 +58,7 @@ func codeOf(err error) uint {
 		{hostlocal.ErrExhausted, types.ErrTryAgainLater},
 		{hostlocal.ErrTaken, types.ErrTryAgainLater},
 		{state.ErrClaimed, types.ErrTryAgainLater},
+		{netlink.ErrDumpInterrupted, types.ErrTryAgainLater}, // the node's links and addresses change all the time
 		{hostlocal.ErrNotInRange, types.ErrInvalidNetworkConfig},
 		{link.ErrNotFound, types.ErrInvalidNetworkConfig},
 		{link.ErrMasterBusy, types.ErrInvalidNetworkConfig},

@@ -3,12 +3,15 @@ package cni_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/truesize/truesize/cni/internal/nettest"
+	"github.com/truesize/truesize/cni/link"
 )
 
 // TestMTU: the pod's follows the master's, whatever that is, unless set.
@@ -53,4 +56,41 @@ func TestVersion(t *testing.T) {
 	if strings.Join(v.SupportedVersions, " ") != "0.3.0 0.3.1 0.4.0 1.0.0 1.1.0" {
 		t.Errorf("VERSION says %s", out)
 	}
+}
+
+// TestAddressesThatChange: the kernel needs several messages to list a node's
+// addresses, and says when they have changed between.
+func TestAddressesThatChange(t *testing.T) {
+	nettest.NeedRoot(t)
+	h := nettest.NewHost(t, "node")
+	for i := range 1000 {
+		h.Addr("lo", fmt.Sprintf("10.96.%d.%d/32", i/250, i%250+1))
+	}
+	busy, err := link.Dial(h.NS)
+	must(err)
+	defer busy.Close()
+	stop, done := make(chan struct{}), make(chan struct{})
+	lo := h.Link("lo")
+	go func() {
+		defer close(done)
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 97, 0, 1), Mask: net.CIDRMask(32, 32)}}
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(2 * time.Millisecond):
+				_ = busy.AddrReplace(lo, a)
+				_ = busy.AddrDel(lo, a)
+			}
+		}
+	}()
+	for range 300 {
+		list, err := h.Conn.AddrList(nil, netlink.FAMILY_ALL)
+		if err != nil || len(list) < 1000 {
+			t.Errorf("%d addresses, %v", len(list), err)
+			break
+		}
+	}
+	close(stop)
+	<-done
 }

@@ -70,6 +70,21 @@ func (c *Conn) ByName(name string) (netlink.Link, error) {
 	return l, nil
 }
 
+// maxLists is how often a list is asked for that changes meanwhile.
+const maxLists = 100
+
+// AddrList is that of [netlink.Handle], asked again when addresses or links of
+// the namespace changed while the kernel told them: on a node with many, one
+// for each Service say, any that comes or goes does that.
+func (c *Conn) AddrList(l netlink.Link, family int) ([]netlink.Addr, error) {
+	for try := 1; ; try++ {
+		list, err := c.Handle.AddrList(l, family)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == maxLists {
+			return list, err
+		}
+	}
+}
+
 // Delete removes the link called name; none there is no error.
 func (c *Conn) Delete(name string) error {
 	l, err := c.ByName(name)
