@@ -3,6 +3,9 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/truesize/truesize/cni/counters"
 	"github.com/truesize/truesize/cni/neigh"
@@ -36,11 +39,7 @@ func (a *adding) probe() (*conflict, error) {
 	if err := a.setUp(); err != nil {
 		return nil, err
 	}
-	var holder *neigh.Holder
-	err := a.pod.NS().Do(func() (err error) {
-		holder, err = neigh.Probe(a.ctx, a.index, a.mac, addrsOf(a.rec.Prefixes), when)
-		return err
-	})
+	holder, err := neigh.Probe(a.ctx, a.askers(), addrsOf(a.rec.Prefixes), when)
 	if err != nil {
 		return nil, asCNI("ask the network whether the address is free", err)
 	}
@@ -49,4 +48,18 @@ func (a *adding) probe() (*conflict, error) {
 	}
 	withCounters(a.dir.Run, func(s *counters.Set) { s.Conflict() })
 	return &conflict{*holder}, nil
+}
+
+// askers are the pod's interface and the link below it. A pod of another node
+// that has the address has the MAC that goes with it too: it takes what this
+// pod's interface asks for its own frames, and its answer would not leave its
+// node. The link below is asked from for such ones; the other macvlans on it,
+// on this node, do not hear it.
+func (a *adding) askers() []neigh.Asker {
+	from := []neigh.Asker{{In: a.pod.NS().Do, Index: a.index, MAC: a.mac}}
+	low := a.low.Attrs()
+	if a.conf.mode != netlink.MACVLAN_MODE_PASSTHRU && low.Flags&net.FlagUp != 0 {
+		from = append(from, neigh.Asker{In: a.low.conn.NS().Do, Index: low.Index, MAC: low.HardwareAddr})
+	}
+	return from
 }

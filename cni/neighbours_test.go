@@ -46,6 +46,50 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// TestConflictOfPods: the nodes' ranges overlap. Two pods with one address have
+// one MAC too.
+func TestConflictOfPods(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	for i, subnet := range []string{"10.9.0.0/24", "fd09::/64"} {
+		for _, mode := range []string{"bridge", "private", "vepa"} {
+			t.Run(subnet+" "+mode, func(t *testing.T) {
+				n1, n2 := newNode(t, lan, "node1", []string{subnet}), newNode(t, lan, "node2", []string{subnet})
+				conf := []any{"conflictDetection", "fast", "mode", mode}
+				old, p := newPod(t, "c1"), newPod(t, "c2")
+				first, second := n1.add(old, n1.with(conf...)), n2.add(p, n2.with(conf...))
+				if ip(first, 0) == ip(second, 0) {
+					t.Errorf("pods of two nodes got %s", ip(first, 0))
+				}
+				want := []string{"10.9.0.3", "fd09::3"}[i]
+				n2.del(p, n2.conf)
+				_, err := n2.tryAdd(&pod{Host: p.Host, id: "c3", args: "IP=" + ip(first, 0)}, merge(n2.with(conf...), "stateDir", t.TempDir()))
+				wantCode(t, err, 100)
+				if ip(second, 0) != want || err != nil && !strings.Contains(err.Error(), first.Interfaces[0].Mac) {
+					t.Errorf("got %s, want %s; then %v", ip(second, 0), want, err)
+				}
+				n1.del(old, n1.conf)
+			})
+		}
+	}
+}
+
+// TestConflictIsNotOneself: a switch that sends frames back where they came
+// from shows a node its own questions.
+func TestConflictIsNotOneself(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24", "fd09::/64"})
+	sw, port := lan.Port(1)
+	must(sw.Conn.LinkSetHairpin(port, true))
+	for _, mode := range []string{"bridge", "vepa"} {
+		p := newPod(t, mode)
+		n.add(p, n.with("conflictDetection", "fast", "mode", mode))
+		n.del(p, n.conf)
+	}
+	if reserved := snapshot(t, n, reconcilerOf(n)); reserved.Conflicts != 0 {
+		t.Errorf("%d conflicts were found", reserved.Conflicts)
+	}
+}
+
 // TestStaleNeighbour: a machine remembers the MAC of an address's last
 // holder; it must learn the new one at once, in both families.
 func TestStaleNeighbour(t *testing.T) {

@@ -38,6 +38,8 @@ var (
 type Holder struct {
 	Addr netip.Addr
 	MAC  net.HardwareAddr
+
+	asks bool // it has only begun to: it sent a probe of its own
 }
 
 // probeFrame asks for a from mac without claiming it: an ARP probe (sender
@@ -145,7 +147,7 @@ func parseARP(b []byte) (Holder, bool) {
 		if binary.BigEndian.Uint16(b[6:]) != arpRequest {
 			return Holder{}, false
 		}
-		h.Addr = target
+		h.Addr, h.asks = target, true
 	}
 	return h, true
 }
@@ -165,6 +167,7 @@ func parseNDP(from net.HardwareAddr, b []byte) (Holder, bool) {
 	case msg[0] == typeNA:
 		return h, true
 	case msg[0] == typeNS && src.IsUnspecified():
+		h.asks = true
 		return h, true
 	}
 	return Holder{}, false

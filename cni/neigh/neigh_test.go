@@ -93,13 +93,19 @@ func FuzzParse(f *testing.F) {
 func TestForeign(t *testing.T) {
 	a, other := netip.MustParseAddr("10.9.0.2"), net.HardwareAddr{2, 0, 0, 0, 0, 8}
 	for _, c := range []struct {
-		h    Holder
-		want bool
+		name  string
+		frame []byte
+		want  bool
 	}{
-		{Holder{a, other}, true}, {Holder{a, mac}, false}, {Holder{netip.MustParseAddr("10.9.0.3"), other}, false},
+		{"another holder", announceFrame(other, a), true},
+		{"another asks too", probeFrame(other, a), true},
+		{"our own question", probeFrame(mac, a), false},
+		{"a holder with our MAC", announceFrame(mac, a), true},
+		{"of another address", announceFrame(other, netip.MustParseAddr("10.9.0.3")), false},
 	} {
-		if got := foreign(c.h, mac, []netip.Addr{a}); got != c.want {
-			t.Errorf("%v: %v", c.h, got)
+		h, ok := parse(c.frame)
+		if got := ok && foreign(h, []net.HardwareAddr{{2, 0, 0, 0, 0, 6}, mac}, []netip.Addr{a}); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }
