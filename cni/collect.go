@@ -61,17 +61,18 @@ func (c *engine) collectOne(k state.Key, dead func(state.Key, *state.Attachment)
 	return err == nil, err
 }
 
-// Gone reports whether the attachment cannot be alive: it is of an earlier
-// boot, or its namespace's path is gone (or another's by now) and no link of
-// its MAC is on the master any more. A namespace can live on without its
-// path; the macvlan in it then still has the address.
+// gone reports whether the attachment cannot be alive: it is of an earlier
+// boot, or its namespace's path is gone (or another's by now) and its macvlan is
+// too. A namespace can live on without its path; the macvlan in it then still
+// has the address.
 func (c *engine) gone(rec *state.Attachment) bool {
 	if !c.thisBoot(rec) {
 		return true
 	}
+	id := netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno}
 	ns, err := netns.Open(rec.Netns)
 	if err == nil {
-		same := ns.ID() == netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno}
+		same := ns.ID() == id
 		ns.Close()
 		if same {
 			return false
@@ -79,14 +80,25 @@ func (c *engine) gone(rec *state.Attachment) bool {
 	} else if !errors.Is(err, netns.ErrNotExist) && !errors.Is(err, netns.ErrNotNS) {
 		return false
 	}
+	if rec.InPod {
+		return deserted(id) // its master is in there too
+	}
 	return !c.onMaster(rec)
+}
+
+// deserted reports whether no process is in the namespace; false where that
+// cannot be said.
+func deserted(id netns.ID) bool {
+	in, err := netns.Inhabited("/proc", id)
+	return err == nil && !in
 }
 
 // onMaster reports whether a macvlan of rec's MAC is up on its lower link:
 // the kernel lists the MACs of a link's macvlans in its forwarding table,
-// wherever their namespaces are.
+// wherever their namespaces are. Of one in passthru mode, whose MAC is the
+// link's own, it does not: there the namespace's processes tell.
 func (c *engine) onMaster(rec *state.Attachment) bool {
-	if rec.InPod || rec.MAC == "" {
+	if rec.MAC == "" {
 		return false
 	}
 	l, err := c.host.ByName(rec.Lower)
@@ -95,6 +107,9 @@ func (c *engine) onMaster(rec *state.Attachment) bool {
 	}
 	if err != nil {
 		return true
+	}
+	if rec.MAC == l.Attrs().HardwareAddr.String() {
+		return !deserted(netns.ID{Dev: rec.NetnsDev, Ino: rec.NetnsIno})
 	}
 	list, err := c.host.NeighListExecute(netlink.Ndmsg{Family: afBridge, Index: uint32(l.Attrs().Index)})
 	if err != nil {

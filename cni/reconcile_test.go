@@ -104,6 +104,36 @@ func TestReconcileRestoresTheNode(t *testing.T) {
 	wantNothingLeft(t, n, p)
 }
 
+// TestReconcileLeavesTheHidden: a namespace whose path is gone, or is not where
+// the agent looks, lives on with its processes, where no MAC on the node's
+// master says so.
+func TestReconcileLeavesTheHidden(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	for name, kv := range map[string][]any{"linkInContainer": {"linkInContainer", true, "master", "up0"}, "passthru": {"mode", "passthru"}} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, lan, "node", []string{"10.9.0.0/24"})
+			p := newPod(t, name)
+			lan.Join(p.Host, "up0")
+			n.add(p, n.with(kv...))
+			lives := exec.Command("sleep", "1000")
+			must(p.Start(lives))
+			p.Remove()
+			r := reconcilerOf(n)
+			pass(t, n, r)
+			if len(reservations(t, n)) != 1 {
+				t.Error("the living pod was collected")
+			}
+			must(lives.Process.Kill())
+			_ = lives.Wait()
+			p.Destroy()
+			pass(t, n, r)
+			if len(reservations(t, n)) != 0 {
+				t.Error("the dead pod was not collected")
+			}
+		})
+	}
+}
+
 // TestReconcileOfAnotherDirectory: an agent with another run directory than the
 // plugin's knows nobody who uses the shim.
 func TestReconcileOfAnotherDirectory(t *testing.T) {
