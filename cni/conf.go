@@ -275,6 +275,9 @@ func (c *Conf) parseArgs(args string) error {
 	if hw[0]&1 != 0 {
 		return fail(types.ErrInvalidNetworkConfig, fmt.Sprintf("MAC address %s is a group address; clear the lowest bit of its first octet", hw), nil)
 	}
+	if hw.String() == "00:00:00:00:00:00" {
+		return fail(types.ErrInvalidNetworkConfig, fmt.Sprintf("MAC address %s is nobody's; give another one", hw), nil)
+	}
 	c.mac = hw
 	return nil
 }

@@ -323,6 +323,7 @@ func TestErrors(t *testing.T) {
 		{"MTU", p, n.with("mtu", 9000), "", 7, "has 1500"},
 		{"MAC", p, n.with("mac", "02:00"), "", 7, "02:00:00:00:00:01"},
 		{"group MAC", p, n.with("mac", "01:00:00:00:00:01"), "", 7, "group address"},
+		{"no MAC", p, n.with("mac", "00:00:00:00:00:00"), "", 7, "nobody's"},
 		{"CNI_ARGS", p, n.conf, "A=b", types.ErrInvalidEnvironmentVariables, "unknown args"},
 		{"host access in the container", p, n.with("hostAccess", true, "linkInContainer", true), "", 7, "linkInContainer"},
 		{"host access without an address", p, n.with("hostAccess", true), "", 7, "hostAddresses"},
