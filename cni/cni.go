@@ -189,7 +189,7 @@ func (c *call) unknown() *state.Attachment {
 		IPAM: state.IPAM{Type: c.conf.IPAM.Type}}
 	if c.conf.inProcess() {
 		if local, err := c.localConfig(); err == nil {
-			rec.IPAM.DataDir = local.DataDir
+			rec.IPAM.DataDir, rec.IPAM.Sticky = local.DataDir, c.sticky()
 		}
 	}
 	return rec

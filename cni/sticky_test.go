@@ -1,6 +1,9 @@
 package cni_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/truesize/truesize/cni/internal/nettest"
@@ -44,4 +47,22 @@ func TestSticky(t *testing.T) {
 	n.del(old, conf)
 	n.del(young, conf)
 	wantNothingLeft(t, n, old, young)
+}
+
+// TestStickyWithoutRecord: the DELs after a reboot find no record, the run
+// directory being gone. The time for which the addresses are kept begins then;
+// that of a pod which ran for longer would be over.
+func TestStickyWithoutRecord(t *testing.T) {
+	lan := nettest.NewLAN(t)
+	n := newNode(t, lan, "node", []string{"10.9.0.0/24"})
+	conf := n.with("sticky", "24h")
+	p := newPod(t, "c1").named("default", "web-0")
+	n.add(p, conf)
+	must(os.RemoveAll(filepath.Join(n.dir, "run")))
+	n.del(p, conf)
+	kept, err := os.ReadFile(filepath.Join(n.dir, "state/networks/lan/sticky.json"))
+	if err != nil || !strings.Contains(string(kept), "web-0") || strings.Contains(string(kept), "held") {
+		t.Errorf("the pod that has gone still holds its addresses: %s, %v", kept, err)
+	}
+	wantNothingLeft(t, n, p)
 }
