@@ -307,7 +307,12 @@ func hostSide(host *link.Conn, rec *state.Attachment) error {
 		if err := host.NeighSet(permanent(l, p.Addr(), hw)); err != nil {
 			return fmt.Errorf("add neighbour %s on %s: %w", p.Addr(), rec.Host.Link, err)
 		}
-		if err := host.RouteReplace(hostRoute(l, p.Addr(), src)); err != nil {
+		err := host.RouteReplace(hostRoute(l, p.Addr(), src))
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("add route %s dev %s: %s is not an address of the node; correct \"hostAddresses\", or, if the node's address has changed, start the pod again: %w",
+				p.Addr(), rec.Host.Link, src, err)
+		}
+		if err != nil {
 			return fmt.Errorf("add route %s dev %s src %s: %w", p.Addr(), rec.Host.Link, src, err)
 		}
 	}

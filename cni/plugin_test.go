@@ -327,6 +327,7 @@ func TestErrors(t *testing.T) {
 		{"CNI_ARGS", p, n.conf, "A=b", types.ErrInvalidEnvironmentVariables, "unknown args"},
 		{"host access in the container", p, n.with("hostAccess", true, "linkInContainer", true), "", 7, "linkInContainer"},
 		{"host access without an address", p, n.with("hostAccess", true), "", 7, "hostAddresses"},
+		{"host access with another's address", p, n.with("hostAccess", true, "hostAddresses", []string{"10.9.0.9"}), "", types.ErrInternal, "10.9.0.9 is not an address of the node"},
 		{"hostAccess", p, n.with("hostAccess", "on"), "", 7, `true, false or "veth"`},
 		{"IPAM plugin", p, ipam("type", "no-such-ipam"), "", 7, "CNI_PATH"},
 		{"IPAM plugin's name", p, ipam("type", "../macvlan"), "", 7, "not a plugin's name"},
