@@ -67,10 +67,12 @@ func (l *loop) bind(f *file, head []byte) {
 		}
 	}
 	for _, other := range live {
+		gone := !other.present || other.final && other.src == nil && !l.stillThere(other)
 		switch {
-		case !other.present || other.final && other.src == nil && !l.stillThere(other):
+		case gone && f.holds(other):
 			l.takeOver(other, f)
 			return
+		case gone: // another one that starts alike
 		case other.src != nil && !other.gzip && !l.sameHead(other):
 			// It was truncated and nobody noticed yet: f is its copy.
 			l.detach(other)
@@ -194,6 +196,16 @@ func (l *loop) isCopy(f, other *file) bool {
 	return sameStart(f.src, src)
 }
 
+// holds says whether f, which starts like a file that is gone, can be another
+// form of it: every file of a program may start with the same banner or header.
+func (f *file) holds(other *file) bool {
+	if other.src == nil {
+		return f.hasTail(checkpoint.File{Safe: other.safe, Tail: other.tail, TailAt: other.tailAt})
+	}
+	whole := f.gzip || other.gzip || f.size >= other.onDisk()
+	return whole && sameStart(f.src, other.src)
+}
+
 // takeOver makes f, a file that was just found, the present form of a known
 // one: its compressed form, or the copy made before it was truncated.
 func (l *loop) takeOver(known, f *file) {
@@ -231,10 +243,11 @@ func (l *loop) reshadow(d *dir) {
 		if o == nil || f.src == nil {
 			continue
 		}
+		gone := !o.present || !l.stillThere(o)
 		switch {
-		case !o.present || !l.stillThere(o):
+		case gone && f.holds(o):
 			l.takeOver(o, f)
-		case !l.isCopy(f, o):
+		case gone || !l.isCopy(f, o):
 			f.shadowOf = nil
 			l.identify(f)
 		default:

@@ -467,3 +467,35 @@ func TestTwins(t *testing.T) {
 		t.Errorf("files %v", entries)
 	}
 }
+
+// A file is removed and another one that starts alike takes its name: it is no
+// other form of the first, whether that was read to its end or not.
+func TestTwinFollows(t *testing.T) {
+	for name, held := range map[string]bool{"read": false, "unread": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "files")
+			r.start()
+			r.write("app.log", "banner\n", "a1, longer than what follows\n")
+			want := []string{"banner", "a1, longer than what follows"}
+			r.want(want...)
+			r.settled()
+			r.out.hold(held)
+			if held {
+				r.write("app.log", "a2\n")
+				want = append(want, "a2")
+			}
+			r.c.loop.asks <- func() { // nobody looks between
+				r.ok(os.Remove(r.path("app.log")))
+				r.write("app.log", "banner\n")
+			}
+			r.until("the other one is found", func() bool { return !held || r.status().OpenFiles == 2 })
+			r.out.hold(false)
+			want = append(want, "banner")
+			r.want(want...)
+			r.write("app.log", "b1\n")
+			r.want(append(want, "b1")...)
+			r.settled()
+			r.noLoss()
+		})
+	}
+}
