@@ -62,6 +62,7 @@ type file struct {
 	final      bool // all of it is read and no more is expected
 	deletedAt  time.Time
 	lastGrowth time.Time
+	nextAt     time.Time // when the next file had data; see leftBehind
 }
 
 // fileID makes the opaque id. It is the same for a file before and after a

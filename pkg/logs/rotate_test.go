@@ -499,3 +499,52 @@ func TestTwinFollows(t *testing.T) {
 		})
 	}
 }
+
+// A runtime begins the next file while the last lines of a stream, here the
+// first half of one, are still on their way to the one before: they are waited
+// for, so that the halves meet.
+func TestWrittenAfterNext(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	old := appLog + ".20240501-100000"
+	r.c.loop.asks <- func() {
+		r.ok(os.Rename(r.path(appLog), r.path(old)))
+		r.write(appLog, cri("half"))
+		l := r.c.loop
+		l.scan(true)
+		for _, d := range l.roots[0].logs {
+			for range 3 { // no time passes
+				l.turn(d.chains["0"])
+			}
+		}
+		r.write(old, strings.Replace(cri("first "), " F ", " P ", 1))
+	}
+	r.want(append(numbers(0, 5), "first half")...)
+	r.settled()
+	r.noLoss()
+}
+
+// A file that was taken as complete is written after all, and looked at before
+// what was read of it is acknowledged.
+func TestWrittenAfterEnd(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	r.settled()
+	r.out.mu.Lock()
+	r.out.silent = true
+	r.out.mu.Unlock()
+	r.write(appLog, cri(numbers(5, 6)...))
+	r.want(numbers(0, 6)...)
+	old := appLog + ".20240501-100000"
+	r.ok(os.Rename(r.path(appLog), r.path(old)))
+	r.write(appLog, cri(numbers(6, 7)...))
+	r.want(numbers(0, 7)...)
+	r.write(old, cri(numbers(7, 8)...))
+	r.c.loop.asks <- func() { r.c.loop.scan(true) }
+	r.want(numbers(0, 8)...)
+	r.noLoss()
+}

@@ -155,9 +155,8 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 	}
 	// Its name may be that of its compressed form by now.
 	gone := !f.present || st.Nlink == 0
-	if next := c.after(f); next != nil && hasData(next) {
-		// The runtime writes to one file at a time: now that the next one
-		// has data, what finish still reads of this one is the last of it.
+	if next := c.after(f); next != nil && hasData(next) && l.leftBehind(c, f, next) {
+		// What finish still reads of it is the last of it.
 		l.finish(c, f)
 		return turnMore
 	}
@@ -173,6 +172,19 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 	c.idlePolls++
 	l.idle(c)
 	return turnEnd
+}
+
+// leftBehind says whether f, which is read to its end, gets no more, now that
+// the next file has data. A runtime goes on to that while the last lines of one
+// stream, or the first half of one, are still on their way to f.
+func (l *loop) leftBehind(c *chain, f, next *file) bool {
+	if c.after(next) != nil || l.settledFile(f) {
+		return true
+	}
+	if f.nextAt.IsZero() {
+		f.nextAt = l.now
+	}
+	return l.now.Sub(f.nextAt) >= pollInterval && l.now.Sub(f.lastGrowth) >= pollInterval
 }
 
 // settledFile says whether a file was not written for a while.
