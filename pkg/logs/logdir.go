@@ -96,7 +96,7 @@ func (l *loop) found(d *dir, key inode, name string, size int64) {
 	}
 	f.present = true
 	if !f.gzip && !f.as.Gzip { // else it is still read as it was before
-		f.size = max(size, f.read)
+		f.size = max(size, f.size, f.read)            // what was cut off it is lost, and counted
 		if f.final && f.src != nil && size > f.read { // written after all
 			f.final, f.atEnd, f.lastGrowth = false, false, l.now
 		}

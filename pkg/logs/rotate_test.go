@@ -548,3 +548,40 @@ func TestWrittenAfterEnd(t *testing.T) {
 	r.want(numbers(0, 8)...)
 	r.noLoss()
 }
+
+// A file is cut in the middle of being read, and written anew beyond the place
+// up to which it was read: what is written anew is read from its beginning, and
+// what was not read is counted.
+func TestTruncateWhileBlocked(t *testing.T) {
+	r := newRig(t, "files")
+	r.cfg.Memory = 16 << 20
+	line := strings.Repeat("x", 1000)
+	old := strings.Repeat(cri("old "+line), 10_000)
+	r.write("app.log", old)
+	r.out.silent = true
+	r.start()
+	r.until("no memory is left", func() bool { return r.status().BufferedBytes >= 4<<20 })
+	read := r.status().Totals.ReadBytes
+	r.ok(os.Truncate(r.path("app.log"), 0))
+	r.write("app.log", strings.Repeat(cri("new "+line), 8_000))
+	r.c.loop.asks <- func() { r.c.loop.scan(true) }
+	r.out.mu.Lock()
+	r.out.silent = false
+	for _, c := range r.out.waiting {
+		c.Done(c)
+	}
+	r.out.mu.Unlock()
+	count := func() (n int) {
+		for _, v := range r.out.values() {
+			if v == "new "+line {
+				n++
+			}
+		}
+		return n
+	}
+	r.until("all of the new content has come", func() bool { return count() == 8_000 })
+	r.settled()
+	if l, want := r.status().Lost[lossTruncated], (Loss{1, int64(len(old)) - read, 0}); l != want {
+		t.Errorf("lost %+v, want %+v", l, want)
+	}
+}

@@ -57,7 +57,7 @@ func (l *loop) turn(c *chain) outcome {
 	if f.shadowOf != nil {
 		return turnEnd
 	}
-	if f.atEnd && !l.sameHead(f) {
+	if !l.sameHead(f) {
 		l.truncated(f)
 		return turnMore
 	}
@@ -149,9 +149,12 @@ func (l *loop) end(c *chain, f *file, err error) outcome {
 		return turnMore
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.osFile().Fd()), &st); err == nil && st.Size < f.read {
-		l.truncated(f)
-		return turnMore
+	if err := unix.Fstat(int(f.osFile().Fd()), &st); err == nil {
+		if st.Size < f.read {
+			l.truncated(f)
+			return turnMore
+		}
+		f.size = st.Size
 	}
 	// Its name may be that of its compressed form by now.
 	gone := !f.present || st.Nlink == 0
