@@ -77,7 +77,7 @@ func (l *loop) list(d *dir) map[inode]string {
 // found takes note of a name in a log directory.
 func (l *loop) found(d *dir, key inode, name string, size int64) {
 	f := d.files[key]
-	if f != nil && f.src == nil && !f.gzip && (f.name != name || size != f.size) {
+	if f != nil && f.src == nil && (f.name != name || !f.gzip && size != f.size) {
 		// It is closed, so its inode may have been used again.
 		if !l.reopen(d, f, name) {
 			delete(d.files, key)
@@ -109,6 +109,12 @@ func (l *loop) reopen(d *dir, f *file, name string) bool {
 	src, _, err := l.open(d, name)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
+	}
+	if f.gzip { // it does not grow
+		z := &gzipContent{f: src}
+		defer z.Close()
+		head, _, _ := readHead(z)
+		return string(head) == string(f.head)
 	}
 	head := make([]byte, len(f.head))
 	n, _ := src.ReadAt(head, 0)

@@ -585,3 +585,22 @@ func TestTruncateWhileBlocked(t *testing.T) {
 		t.Errorf("lost %+v, want %+v", l, want)
 	}
 }
+
+// A log gets the inode of a compressed one that was read and removed, and
+// nobody has looked between.
+func TestInodeOfGzip(t *testing.T) {
+	r := newRig(t, "pods")
+	old := appLog + ".20240501-100000"
+	r.write(old, cri(numbers(0, 5)...))
+	gz(t, r.path(old))
+	r.write(appLog, cri(numbers(5, 6)...))
+	r.start()
+	r.want(numbers(0, 6)...)
+	r.until("the compressed one is closed", func() bool { return r.status().OpenFiles == 1 })
+	r.c.loop.asks <- func() {
+		r.ok(os.WriteFile(r.path(old+".gz"), []byte(cri(numbers(6, 9)...)), 0o644))
+		r.ok(os.Rename(r.path(old+".gz"), r.path("ns_pod_uid/app/1.log")))
+	}
+	r.want(numbers(0, 9)...)
+	r.noLoss()
+}
