@@ -79,8 +79,9 @@ type ContainerStatus struct {
 	Acked    uint64 `json:"ackedRecords"`
 	AckBytes int64  `json:"ackedBytes"` // of text
 	Unparsed uint64 `json:"unparsedLines"`
-	// LagBytes are in files and not acknowledged; LagSeconds is since when
-	// there were any.
+	// LagBytes are in files and not acknowledged; LagSeconds is how old they
+	// are at most: since when there were always some, or the time of the last
+	// acknowledged line, whichever is later.
 	LagBytes   int64   `json:"lagBytes"`
 	LagSeconds float64 `json:"lagSeconds"`
 	LostBytes  int64   `json:"lostBytes"`
@@ -123,7 +124,7 @@ func (c *chain) lag() int64 {
 	return n
 }
 
-// watchLag notes since when chains are behind. It runs once a second.
+// watchLag notes since when chains are behind, as often as somebody asks.
 func (l *loop) watchLag() {
 	for _, r := range l.roots {
 		for _, d := range r.logs {
@@ -192,8 +193,12 @@ func (c *chain) status(now time.Time) ContainerStatus {
 		Sent: c.stats.sent, Acked: c.stats.acked, AckBytes: c.stats.ackedBytes, Unparsed: c.stats.unparsed,
 		LagBytes: c.lag(), LostBytes: c.stats.lostBytes, LostLines: c.stats.lostLines,
 	}
-	if !c.stats.behindSince.IsZero() && s.LagBytes > 0 {
-		s.LagSeconds = now.Sub(c.stats.behindSince).Seconds()
+	if since := c.stats.behindSince; !since.IsZero() && s.LagBytes > 0 {
+		// A container that always writes always has something on its way.
+		if last := time.Unix(0, c.stats.lastAcked); last.After(since) {
+			since = last
+		}
+		s.LagSeconds = max(now.Sub(since).Seconds(), 0)
 	}
 	return s
 }

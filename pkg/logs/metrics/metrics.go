@@ -53,7 +53,7 @@ var series = map[string]struct {
 	"acknowledged_records_total":    {"Records that the sink acknowledged.", nil},
 	"acknowledged_bytes_total":      {"Bytes of acknowledged log lines.", nil},
 	"lag_bytes":                     {"Bytes in log files that are not acknowledged.", perContainer},
-	"lag_seconds":                   {"Seconds since a container's logs were last acknowledged to their end; 0 when they are.", perContainer},
+	"lag_seconds":                   {"Age in seconds of a container's oldest line that is not acknowledged, at most; 0 when all are.", perContainer},
 	"containers":                    {"Containers whose logs are followed.", nil},
 	"open_files":                    {"Log files that are open.", nil},
 	"deleted_files":                 {"Deleted log files that are kept open until they are read.", nil},
