@@ -2,6 +2,7 @@ package logs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,50 @@ func TestWaitsByTime(t *testing.T) {
 	}
 	if got := out.values(); len(got) != 1 || got[0] != "first" {
 		t.Errorf("got %q after two seconds, want the line", got)
+	}
+}
+
+// The last record of one stream does not wait for the other one to be silent.
+func TestWaitsBesideBusyStream(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.Multiline = "java"
+	r.start()
+	const last = "java.lang.Error: the last one"
+	r.write(appLog, "2024-05-01T10:00:00Z stderr F "+last+"\n")
+	r.until("the error comes", func() bool {
+		r.write(appLog, cri("busy"))
+		return slices.Contains(r.out.values(), last)
+	})
+}
+
+// However short the time to wait is, it comes to an end.
+func TestWaitsShortly(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.Multiline = "java"
+	r.cfg.MultilineTimeout, r.cfg.PartialTimeout = 1, 1
+	r.start()
+	r.write(appLog, cri("one"))
+	r.want("one")
+	r.write(appLog, "2024-05-01T10:00:00Z stderr P part\n")
+	r.want("one", "part")
+}
+
+// A directory that changes often, so that turns come often, makes nothing wait
+// less.
+func TestWaitsInBusyDirectory(t *testing.T) {
+	out := newMemSink()
+	c := &chain{dir: &dir{}}
+	c.joiner = join.New(1<<10, func(int, []byte) (bool, int) { return false, 0 }, c)
+	c.loop = newLoop(Config{}.withDefaults(t.TempDir()), Options{}, out, 1<<20)
+	c.loop.now = time.Unix(1000, 0)
+	c.idleAt, c.program = c.loop.now, rawProgram(t)
+	c.joiner.Add(&join.Line{Line: parse.Line{Text: []byte("first")}})
+	for range 500 {
+		c.loop.now = c.loop.now.Add(time.Millisecond)
+		c.loop.idle(c)
+	}
+	if n := len(out.values()); n != 0 {
+		t.Error("a record waited for half a second, not for one")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/pkg/logs/join"
+	"github.com/truesize/truesize/pkg/logs/quantity"
 	"github.com/truesize/truesize/pkg/logs/record"
 	"github.com/truesize/truesize/pkg/logs/source"
 )
@@ -65,7 +66,7 @@ func (l *loop) turn(c *chain) outcome {
 	if n == 0 {
 		return l.end(c, f, err)
 	}
-	before := f.read
+	before, live := f.read, f.atEnd
 	c.consume(f, l.buf[:n], n == len(l.buf), false)
 	f.size = max(f.size, before+int64(n))
 	if f.read == before { // a line without its end
@@ -73,7 +74,13 @@ func (l *loop) turn(c *chain) outcome {
 		c.flush()
 		return out
 	}
-	f.atEnd, f.lastGrowth, c.idlePolls, c.idleAt = false, l.now, 0, l.now
+	f.atEnd, f.lastGrowth, c.idlePolls = false, l.now, 0
+	if passed := l.now.Sub(c.idleAt); !live || passed >= pollInterval/2 {
+		if live { // what the other stream waits for has not come
+			c.joiner.Tick(l.polls())
+		}
+		c.idleAt = l.now
+	}
 	c.flush()
 	if n < len(l.buf) {
 		f.atEnd = true
@@ -251,17 +258,25 @@ func (l *loop) idle(c *chain) {
 	if _, held := c.joiner.Holding(); !held && c.dropped.lines == 0 {
 		return
 	}
-	multi, part := int(time.Duration(l.cfg.MultilineTimeout)/pollInterval), int(time.Duration(l.cfg.PartialTimeout)/pollInterval)
-	// Turns come more rarely than polls when there is much to read, or no room.
-	ticks := int(l.now.Sub(c.idleAt) / pollInterval)
-	c.idleAt = l.now
-	for range min(max(ticks, 1), max(multi, part)+1) {
+	// Turns come more rarely than polls when there is much to read, or no room,
+	// and more often when the directory changes.
+	multi, part := l.polls()
+	passed := l.now.Sub(c.idleAt)
+	c.idleAt = l.now.Add(-(passed % pollInterval))
+	for range min(int(passed/pollInterval), max(multi, part)+1) {
 		c.joiner.Tick(multi, part)
 	}
 	if c.idlePolls > quietPolls {
 		c.sayDropped()
 	}
 	c.flush()
+}
+
+// polls returns for how many polls a record's next line, and the end of a line,
+// are waited for.
+func (l *loop) polls() (multi, part int) {
+	n := func(d quantity.Duration) int { return max(int(time.Duration(d)/pollInterval), 1) }
+	return n(l.cfg.MultilineTimeout), n(l.cfg.PartialTimeout)
 }
 
 // configure sets up a chain with what is known of its container. It says false
