@@ -481,3 +481,25 @@ func TestBuffersAreDropped(t *testing.T) {
 		t.Error("kept")
 	}
 }
+
+// A record that is too large makes no batch smaller for ever: those of the
+// others are as large as before.
+func TestTooLargeLeavesBatches(t *testing.T) {
+	const limit = 200_000
+	h := start(t, func(c *Config) { c.Compression, c.BatchBytes = "none", limit }, kfake.SeedTopics(1, "logs"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "100000"}))
+	h.chunk("logs", "key0", 0, 1000, func(i int) string {
+		if i == 500 {
+			return strings.Repeat("L", 110_000)
+		}
+		return strings.Repeat("x", 50)
+	})
+	h.wait()
+	if l := h.deadLetters(); len(l) != 1 || l[0].Position != "f-key0:500" {
+		t.Errorf("%d dead letters, want that of record 500", len(l))
+	}
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
+	if got := h.p.topics["logs"].limit; got != limit {
+		t.Errorf("batches of at most %d bytes, want %d", got, limit)
+	}
+}

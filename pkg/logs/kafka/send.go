@@ -255,13 +255,17 @@ func (p *Producer) rejected(part *partition, err error) {
 	defer p.mu.Unlock()
 	p.stats.Errors[kind(err)]++
 	w := part.wires[0]
+	tooLarge := errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
 	if w.count > 1 {
-		if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		if tooLarge {
 			part.topic.limit = max(min(part.topic.limit, w.plain)/2, 1<<10)
 		}
 		part.split()
 		part.busy = false
 		return
+	}
+	if tooLarge { // by itself: the batches it was in may have had a good size
+		part.topic.limit = p.cfg.batchBytes()
 	}
 	w = p.drop(part)
 	part.busy = false
