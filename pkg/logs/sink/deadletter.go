@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 )
 
 // A DeadLetter is a record that its destination refused for good.
@@ -41,12 +39,13 @@ func NewDeadLetter(now time.Time, reason string, c *Chunk, i int) DeadLetter {
 type DeadLetterFile struct {
 	path     string
 	maxBytes int64
+	sync     func(*os.File) error // (*os.File).Sync; tests look on
 	mu       sync.Mutex
 }
 
 // NewDeadLetterFile returns the file at path, which is made when first needed.
 func NewDeadLetterFile(path string, maxBytes int64) *DeadLetterFile {
-	return &DeadLetterFile{path: path, maxBytes: maxBytes}
+	return &DeadLetterFile{path: path, maxBytes: maxBytes, sync: (*os.File).Sync}
 }
 
 // Add writes letters durably.
@@ -69,7 +68,7 @@ func (f *DeadLetterFile) Add(letters []DeadLetter) (err error) {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	out, err := f.open()
 	if err != nil {
 		return err
 	}
@@ -87,11 +86,16 @@ func (f *DeadLetterFile) Add(letters []DeadLetter) (err error) {
 		_ = out.Truncate(st.Size())
 		return err
 	}
-	if err := out.Sync(); err != nil {
-		return err
+	return f.sync(out)
+}
+
+// open opens the file, or a new one when it has reached its bound. Renaming
+// comes before writing: where it fails nothing is written twice.
+func (f *DeadLetterFile) open() (*os.File, error) {
+	if st, err := os.Lstat(f.path); err == nil && st.Mode().IsRegular() && st.Size() >= f.maxBytes {
+		if err := os.Rename(f.path, f.path+".1"); err != nil {
+			return nil, err
+		}
 	}
-	if st.Size()+int64(len(data)) >= f.maxBytes {
-		return os.Rename(f.path, f.path+".1")
-	}
-	return nil
+	return openLines(f.path, f.sync)
 }

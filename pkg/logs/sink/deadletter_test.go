@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,17 +46,87 @@ func TestDeadLetterFile(t *testing.T) {
 	if len(got) != 2 || got[0].Value != "text" || got[1].ValueBase64 != "/w==" || got[1].Position != "f:1" || got[0].Key != "k" || got[0].Reason != "why" {
 		t.Errorf("letters %+v", got)
 	}
-	if err := f.Add([]DeadLetter{NewDeadLetter(now, "why", c, 0)}); err != nil { // passes the bound
-		t.Fatal(err)
+	for range 2 { // the first passes the bound
+		if err := f.Add([]DeadLetter{NewDeadLetter(now, "why", c, 0)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := os.Stat(path + ".1"); err != nil {
 		t.Error(err)
 	}
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Add([]DeadLetter{{}}); err == nil {
 		t.Error("a directory in the file's place: no error")
+	}
+}
+
+// A letter is on disk when Add returns, and so is the name of its file.
+func TestDeadLetterIsSynced(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "dead")
+	f := NewDeadLetterFile(path, 1)
+	var synced []string
+	f.sync = func(file *os.File) error { synced = append(synced, file.Name()); return nil }
+	add := func(want ...string) {
+		t.Helper()
+		synced = nil
+		if err := f.Add([]DeadLetter{{}}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(synced, want) {
+			t.Errorf("synced %q, want %q", synced, want)
+		}
+	}
+	add(dir, path)
+	add(dir, path) // the one before was renamed
+	f.maxBytes = 1 << 20
+	add(path)
+}
+
+// A line that was cut by a crash does not spoil the one after it.
+func TestTornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dead")
+	if err := os.WriteFile(path, []byte(`{"time":"2024`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewDeadLetterFile(path, 1<<20).Add([]DeadLetter{{Value: "whole"}}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+	var d DeadLetter
+	if err := json.Unmarshal(lines[len(lines)-1], &d); err != nil || d.Value != "whole" {
+		t.Errorf("%v: %q", err, data)
+	}
+}
+
+// Where the file cannot be renamed it does not grow, however often a letter is
+// tried again.
+func TestDeadLetterCannotRotate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dead")
+	if err := os.MkdirAll(path+".1/in the way", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := NewDeadLetterFile(path, 100)
+	var size int64
+	for i := range 5 {
+		err := f.Add([]DeadLetter{{Value: "a letter that is longer than the bound"}})
+		if (err == nil) != (i == 0) {
+			t.Errorf("attempt %d: error %v", i, err)
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 && st.Size() != size {
+			t.Errorf("attempt %d: it has grown from %d to %d bytes", i, size, st.Size())
+		}
+		size = st.Size()
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // queueMax bounds what a Writer holds, in bytes.
@@ -148,7 +146,7 @@ func (w *Writer) write(b []byte) error {
 		return err
 	}
 	if w.file == nil {
-		f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		f, err := openLines(w.path, (*os.File).Sync)
 		if err != nil {
 			return fmt.Errorf("open the sink's file: %w", err)
 		}
