@@ -156,6 +156,24 @@ func TestWriterRetries(t *testing.T) {
 	}
 }
 
+// Records do not go to a file that nobody can open any more.
+func TestFileRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	w := NewFile(path, 1<<20)
+	for _, text := range []string{"a\n", "b\n"} {
+		if err := w.write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("%q, %v: want %q", got, err, text)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+	w.file.Close()
+}
+
 type failing struct {
 	bytes.Buffer
 	times int

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -155,6 +156,11 @@ func (w *Writer) write(b []byte) error {
 	st, err := w.file.Stat()
 	if err != nil {
 		return fmt.Errorf("write to the sink's file: %w", err)
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Nlink == 0 { // somebody has removed it
+		w.file.Close()
+		w.file = nil
+		return w.write(b)
 	}
 	if st.Size() > 0 && st.Size()+int64(len(b)) > w.max {
 		if err := errors.Join(os.Rename(w.path, w.path+".1"), w.file.Close()); err != nil {
