@@ -3,6 +3,7 @@ package logs
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,18 +18,21 @@ const listings = 16
 
 // lookLogs compares a log directory with what is known of it. A rotation may
 // fall into a listing, so that a file is found and the one before it is not: a
-// file may be read when a listing has ended that began after it was opened.
+// file may be read when a listing has ended that began after it was opened. And
+// a file that is renamed meanwhile, as older ones are at each rotation, may be
+// missed under both names: it is gone when two listings agree.
 func (l *loop) lookLogs(d *dir) {
 	var found map[inode]string
 	for range listings {
 		d.listing++
-		files := l.fileNum
-		if found = l.list(d); l.fileNum == files {
+		files, before := l.fileNum, found
+		found = l.list(d)
+		if l.fileNum == files && (!d.misses(found) || maps.Equal(found, before)) {
 			break
 		}
 	}
 	for key, f := range d.files {
-		if _, ok := found[key]; !ok {
+		if _, ok := found[key]; !ok && !l.stillThere(f) { // not all can be listed, perhaps
 			l.lostName(d, key, f)
 		}
 	}
@@ -43,6 +47,16 @@ func (l *loop) lookLogs(d *dir) {
 		l.goneMeanwhile(d)
 	}
 	l.prune(d)
+}
+
+// misses says whether a known file is not among those that were found.
+func (d *dir) misses(found map[inode]string) bool {
+	for key, f := range d.files {
+		if _, ok := found[key]; !ok && f.present {
+			return true
+		}
+	}
+	return false
 }
 
 // list takes note of the files that a log directory has, and returns their

@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -602,5 +603,57 @@ func TestInodeOfGzip(t *testing.T) {
 		r.ok(os.Rename(r.path(old+".gz"), r.path("ns_pod_uid/app/1.log")))
 	}
 	r.want(numbers(0, 9)...)
+	r.noLoss()
+}
+
+// While a directory is looked at, its files are rotated by number: one that was
+// read long ago and is found under neither name is not gone, and is not read
+// again.
+func TestRenumberedWhileListed(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	const n, kept = 60, 8
+	for i := range n {
+		for j := kept; j >= 0; j-- {
+			from := "app.log"
+			if j > 0 {
+				from = fmt.Sprint("app.log.", j)
+			}
+			if err := os.Rename(r.path(from), r.path(fmt.Sprint("app.log.", j+1))); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+		r.write("app.log", cri(numbers(i, i+1)...))
+		r.want(numbers(0, i+1)...)
+		r.until("what was rotated is closed", func() bool { return r.status().OpenFiles == 1 })
+	}
+	r.noLoss()
+}
+
+// A directory that cannot be listed for a moment is not empty.
+func TestNotListed(t *testing.T) {
+	r := newRig(t, "pods")
+	old := appLog + ".20240501-100000"
+	r.write(old, cri(numbers(0, 5)...))
+	r.write(appLog, cri(numbers(5, 6)...))
+	r.start()
+	r.want(numbers(0, 6)...)
+	r.until("the rotated file is closed", func() bool { return r.status().OpenFiles == 1 })
+	done := make(chan error)
+	r.c.loop.asks <- func() {
+		var was unix.Rlimit
+		err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &was)
+		if err == nil {
+			err = unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}, nil)
+		}
+		for _, d := range r.c.loop.roots[0].logs {
+			r.c.loop.lookLogs(d)
+		}
+		done <- errors.Join(err, unix.Prlimit(0, unix.RLIMIT_NOFILE, &was, nil))
+	}
+	r.ok(<-done)
+	r.c.loop.asks <- func() { r.c.loop.scan(true) }
+	r.write(appLog, cri(numbers(6, 7)...))
+	r.want(numbers(0, 7)...)
 	r.noLoss()
 }
