@@ -3,9 +3,11 @@ package logs
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -656,4 +658,35 @@ func TestNotListed(t *testing.T) {
 	r.write(appLog, cri(numbers(6, 7)...))
 	r.want(numbers(0, 7)...)
 	r.noLoss()
+}
+
+// slowLog is a log whose every line takes a while: whoever writes one stands
+// still.
+type slowLog struct{ slog.Handler }
+
+func (slowLog) Handle(context.Context, slog.Record) error {
+	time.Sleep(200 * time.Millisecond)
+	return nil
+}
+
+// That the process stood still while it looked at a small directory does not
+// keep it from looking again: what comes meanwhile may not stay for long.
+func TestLooksAgainAfterStandstill(t *testing.T) {
+	r := newRig(t, "pods")
+	r.opts.Log = slog.New(slowLog{r.opts.Log.Handler()})
+	r.write(appLog, cri("one"))
+	r.start()
+	r.want("one")
+	pause := make(chan time.Duration, 1)
+	r.c.loop.asks <- func() {
+		for _, d := range r.c.loop.roots[0].logs {
+			r.ok(unix.Mkfifo(r.path("ns_pod_uid/app/1.log"), 0o600)) // refused, and said
+			d.dirty = true
+			r.c.loop.look(d, false)
+			pause <- d.due().Sub(d.readAt)
+		}
+	}
+	if d := <-pause; d > 2*10*nameCost {
+		t.Errorf("a directory of two names is not looked at for %v", d)
+	}
 }

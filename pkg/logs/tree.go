@@ -24,6 +24,9 @@ const (
 	// racyTime is for how long after a change a directory's time of change
 	// cannot tell of another one: the coarsest clock a file system has.
 	racyTime = 2 * time.Second
+	// nameCost is what a look at one name takes at most, unless the process
+	// stands still meanwhile.
+	nameCost = 100 * time.Microsecond
 	// hintless is how often what the kernel gives no hints of is looked at.
 	hintless = 200 * time.Millisecond
 )
@@ -51,6 +54,7 @@ type dir struct {
 	dirty   bool
 	mtime   time.Time // when it was last read
 	readAt  time.Time
+	listed  int             // how many names it had
 	cost    time.Duration   // how long that took
 	warned  map[string]bool // names that were refused
 	skipped bool            // its name is not one of the kind's
@@ -210,7 +214,9 @@ func (l *loop) look(d *dir, all bool) bool {
 	changed := d.dirty || !st.ModTime().Equal(d.mtime) || d.readAt.Sub(d.mtime) < racyTime
 	if changed {
 		d.dirty, d.mtime, d.readAt = false, st.ModTime(), time.Now()
-		defer func() { d.cost = min(time.Since(d.readAt), time.Second) }()
+		defer func() {
+			d.cost = min(time.Since(d.readAt), time.Duration(d.listed)*nameCost, time.Second)
+		}()
 		if d.depth < d.kind.Depth() {
 			l.lookInner(d)
 			return true
@@ -252,6 +258,7 @@ func (l *loop) names(d *dir, dirs bool) func(yield func(string) bool) {
 		for n, all := 0, 0; n < namesMax && all < entriesMax; {
 			list, err := f.ReadDir(256)
 			all += len(list)
+			d.listed = all
 			for _, e := range list {
 				if dirs && !e.IsDir() {
 					continue
