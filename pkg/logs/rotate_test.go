@@ -120,6 +120,46 @@ func TestWrittenBetweenEndAndNext(t *testing.T) {
 	r.noLoss()
 }
 
+// Much is written to a file between the look at its end and the last read: its
+// lines stay whole.
+func TestMuchAtTheEnd(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	old := appLog + ".20240501-100000"
+	r.ok(os.Rename(r.path(appLog), r.path(old)))
+	r.write(appLog)
+	r.until("both are open", func() bool { return r.status().OpenFiles == 2 })
+	r.c.loop.asks <- func() {
+		for _, d := range r.c.loop.roots[0].logs {
+			f := d.chains["0"].files[0]
+			f.nextAt = time.Unix(0, 0) // has been left behind
+			f.src = &racer{f.src.(plainContent), func() {
+				r.write(old, cri(numbers(5, 9000)...))
+				r.write(appLog, cri(numbers(9000, 9001)...))
+			}}
+			f.lastGrowth = time.Time{}
+			r.c.loop.ready(f.chain)
+		}
+	}
+	r.want(numbers(0, 9001)...)
+	r.noLoss()
+}
+
+// A last line without its end may be as long as some reads.
+func TestEndsWithRead(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	long := strings.Repeat("x", 2*quantum)
+	r.write("app.log", long)
+	r.until("it is read", func() bool { return r.status().Totals.ReadBytes == 2*quantum })
+	r.ok(os.Remove(r.path("app.log")))
+	r.want(long)
+	r.until("it is forgotten", func() bool { return r.status().OpenFiles == 0 })
+	r.noLoss()
+}
+
 // A directory is deleted and made again, faster than anybody looks; only the
 // kernel's hints are there to find what is in it.
 func TestRecreated(t *testing.T) {

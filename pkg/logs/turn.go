@@ -233,10 +233,13 @@ func (l *loop) finish(c *chain, f *file) {
 		if n == 0 {
 			break
 		}
-		c.consume(f, l.buf[:n], n == len(l.buf), true)
+		c.consume(f, l.buf[:n], n == len(l.buf), n < len(l.buf))
 		if err != nil {
 			break
 		}
+	}
+	if f.midStart >= 0 { // a line that ends where a read did
+		c.line(f, f.read, nil, false)
 	}
 	f.final = true
 	f.size = max(f.size, f.read)
