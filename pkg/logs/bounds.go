@@ -38,6 +38,8 @@ func (l *loop) lose(c *chain, reason string, bytes, lines int64) {
 }
 
 // boundDeleted gives up the deleted files that pass the bounds, oldest first.
+// Those that are there in a compressed form, by which nothing is lost, go before
+// the others.
 func (l *loop) boundDeleted() {
 	var list []*file
 	var total int64
@@ -45,7 +47,7 @@ func (l *loop) boundDeleted() {
 		for _, d := range r.logs {
 			for _, c := range d.chains {
 				for _, f := range c.files {
-					if !f.present && f.src != nil && !f.final {
+					if (!f.present || f.compressed()) && f.src != nil && !f.final {
 						list = append(list, f)
 						total += f.onDisk()
 					}
@@ -54,14 +56,45 @@ func (l *loop) boundDeleted() {
 		}
 	}
 	l.totals.deletedBytes, l.totals.deletedFiles = total, len(list)
-	slices.SortFunc(list, func(a, b *file) int { return a.deletedAt.Compare(b.deletedAt) })
+	slices.SortFunc(list, func(a, b *file) int {
+		if a.compressed() != b.compressed() {
+			if a.compressed() {
+				return -1
+			}
+			return 1
+		}
+		return a.deletedAt.Compare(b.deletedAt)
+	})
 	for _, f := range list {
 		if total <= int64(l.cfg.Deleted.MaxBytes) && l.now.Sub(f.deletedAt) <= time.Duration(l.cfg.Deleted.MaxAge) {
 			continue
 		}
 		total -= f.onDisk()
-		l.giveUp(f)
+		if f.compressed() {
+			l.toCompressed(f)
+		} else {
+			l.giveUp(f)
+		}
 	}
+}
+
+// compressed says that a file is read from what was deleted when it had been
+// compressed: its name is that of the compressed form.
+func (f *file) compressed() bool { return f.present && f.as.Gzip && !f.gzip }
+
+// toCompressed has a file read on from its compressed form, so that the system
+// gets back the space of the other one.
+func (l *loop) toCompressed(f *file) {
+	src, st, err := l.open(f.chain.dir, f.name)
+	if err != nil {
+		return // gone, or not to be opened: the next look tells
+	}
+	if (inode{uint64(st.Dev), st.Ino}) != f.inode {
+		src.Close()
+		return
+	}
+	f.close()
+	f.src, f.gzip, f.atEnd = &gzipContent{f: src}, true, false
 }
 
 // giveUp closes a deleted file that is not read to its end.

@@ -218,8 +218,10 @@ func (l *loop) takeOver(known, f *file) {
 	d.files[f.inode] = known
 	l.changed = true
 	if known.src != nil && !known.final {
-		// It is read from the file as it was, which is still open.
+		// It is read from the file as it was, which is still open: see
+		// boundDeleted.
 		f.close()
+		known.deletedAt = l.now
 		return
 	}
 	known.close()

@@ -300,6 +300,32 @@ func TestDeletedBound(t *testing.T) {
 	}
 }
 
+// What is kept open of files that were compressed meanwhile is bounded as well:
+// above the bound they are read on from their compressed form.
+func TestCompressedBound(t *testing.T) {
+	r := newRig(t, "pods")
+	r.start()
+	r.write(appLog, cri(numbers(0, 5)...))
+	r.want(numbers(0, 5)...)
+	r.out.hold(true)
+	for i := range 3 {
+		r.write(appLog, cri(numbers(5+10*i, 15+10*i)...))
+		old := fmt.Sprintf("%s.20240501-10000%d", appLog, i)
+		r.ok(os.Rename(r.path(appLog), r.path(old)))
+		r.write(appLog)
+		r.until("all are open", func() bool { return r.status().OpenFiles == i+2 })
+		gz(t, r.path(old))
+		r.until("it is counted", func() bool { return r.status().DeletedFiles == i+1 })
+	}
+	r.c.loop.asks <- func() { r.c.loop.cfg.Deleted.MaxBytes = 1 }
+	r.until("nothing deleted is open", func() bool { s := r.status(); return s.DeletedFiles == 0 && s.OpenFiles == 4 })
+	r.write(appLog, cri(numbers(35, 40)...))
+	r.out.hold(false)
+	r.want(numbers(0, 40)...)
+	r.settled()
+	r.noLoss()
+}
+
 // One that is deleted for longer than the bound is given up as well.
 func TestDeletedAge(t *testing.T) {
 	r := newRig(t, "pods")
