@@ -341,6 +341,9 @@ func (l *loop) hints(list []event) {
 	for _, e := range list {
 		if e.overflow {
 			l.nextScan = l.now
+			for _, c := range l.quiet { // theirs may be among the lost ones, and comes once
+				l.unwatch(c)
+			}
 			continue
 		}
 		if d := l.dirs[e.wd]; d != nil {

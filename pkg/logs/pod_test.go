@@ -336,3 +336,35 @@ func TestWithoutHints(t *testing.T) {
 	r.want("first", "second", "third")
 	r.noLoss()
 }
+
+// When the kernel drops hints, those of quiet files may be among them: they are
+// asked for again.
+func TestHintsLost(t *testing.T) {
+	r := newRig(t, "pods")
+	r.cfg.ScanInterval = quantity.Duration(time.Hour)
+	r.start()
+	r.write(appLog, cri("first"))
+	r.want("first")
+	quiet := func() (n int) {
+		done := make(chan int)
+		r.c.loop.asks <- func() {
+			for _, c := range r.c.loop.quiet {
+				if c.queue == queueNone {
+					n++
+				}
+			}
+			done <- n
+		}
+		return <-done
+	}
+	r.until("the file is quiet", func() bool { return quiet() == 1 })
+	r.c.loop.asks <- func() {
+		for wd := range r.c.loop.quiet {
+			r.c.loop.watcher.forget(wd)
+		}
+		r.c.loop.hints([]event{{overflow: true}})
+	}
+	r.until("it is quiet again", func() bool { return quiet() == 1 })
+	r.write(appLog, cri("second"))
+	r.want("first", "second")
+}
