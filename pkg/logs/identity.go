@@ -88,7 +88,7 @@ func (l *loop) bind(f *file, head []byte) {
 			return
 		}
 	}
-	gen := 0
+	gen := f.firstGen(detect(d.kind, head), head)
 	for _, other := range live {
 		gen = max(gen, other.gen+1)
 	}
@@ -99,6 +99,23 @@ func (l *loop) bind(f *file, head []byte) {
 	if !d.seen && l.fromEnd() {
 		f.resume([parse.Streams]int64{f.size, f.size})
 	}
+}
+
+// firstGen returns the generation of a file unless others that start alike are
+// known: 0 where the first line has a time. Where it has none, one that was here
+// before and is forgotten may have started alike, and positions must not come
+// again: then it is when the file was made, in milliseconds, if that is known.
+func (f *file) firstGen(format lineFormat, head []byte) int {
+	if format == formatCRI || format == formatDocker && bytes.HasSuffix(head, []byte("\n")) {
+		return 0
+	}
+	var st unix.Statx_t
+	err := unix.Statx(int(f.osFile().Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	made := int(st.Btime.Sec*1000 + int64(st.Btime.Nsec)/1e6)
+	return max(made, f.chain.dir.cutGen+1)
 }
 
 // startingWith returns the other files of a directory that start with head:
@@ -275,6 +292,7 @@ func (l *loop) sameHead(f *file) bool {
 func (l *loop) detach(f *file) {
 	d := f.chain.dir
 	delete(d.files, f.inode)
+	d.cutGen = max(d.cutGen, f.gen)
 	f.inode, f.present = inode{}, false
 	f.deletedAt = l.now
 	f.close()

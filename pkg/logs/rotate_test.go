@@ -537,6 +537,40 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// A file that starts like one that is forgotten has positions of its own.
+func TestTwinOfForgotten(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	var want []string
+	for i := range 4 {
+		r.write("app.log", "banner\n", fmt.Sprintf("line %d\n", i))
+		want = append(want, "banner", fmt.Sprint("line ", i))
+		r.want(want...)
+		if i%2 == 0 {
+			r.ok(os.Remove(r.path("app.log")))
+			r.until("it is forgotten", func() bool { return r.status().OpenFiles == 0 })
+		} else {
+			r.ok(os.Truncate(r.path("app.log"), 0))
+			r.until("what was in it is forgotten", func() bool {
+				known := make(chan int)
+				r.c.loop.asks <- func() {
+					for _, d := range r.c.loop.roots[0].logs {
+						known <- len(d.byID)
+					}
+				}
+				return <-known == 0
+			})
+		}
+	}
+	seen := map[string]bool{}
+	for _, g := range r.out.got {
+		if seen[g.position] {
+			t.Errorf("%q has a position that was there before", g.value)
+		}
+		seen[g.position] = true
+	}
+}
+
 // A file is removed and another one that starts alike takes its name: it is no
 // other form of the first, whether that was read to its end or not.
 func TestTwinFollows(t *testing.T) {

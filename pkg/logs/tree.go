@@ -70,6 +70,7 @@ type dir struct {
 	metaKnown bool
 	excluded  bool
 	seen      bool // was read once
+	cutGen    int  // the highest generation of a file that was cut
 }
 
 func (l *loop) newDir(r *root, path, rel string, depth int) *dir {
