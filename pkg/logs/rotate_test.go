@@ -237,6 +237,22 @@ func TestGzipWhileDown(t *testing.T) {
 	}
 }
 
+// A compressed file that cannot be read does not hold up those after it, also
+// where the clock was set back since it was written.
+func TestGzipOfTheFuture(t *testing.T) {
+	r := newRig(t, "pods")
+	bad := appLog + ".20240501-100000.gz"
+	r.write(bad, "\x1f\x8b\x08 and no more of it")
+	later := time.Now().Add(time.Hour)
+	r.ok(os.Chtimes(r.path(bad), later, later))
+	r.write(appLog, cri("one"))
+	r.start()
+	r.want("one")
+	if n := r.status().Lost[lossUnreadable].Events; n != 1 {
+		t.Errorf("%d files are counted as unreadable, want one", n)
+	}
+}
+
 // A file is compressed while it is read, and while nothing can be delivered.
 func TestGzipWhileBlocked(t *testing.T) {
 	r := newRig(t, "pods")

@@ -197,10 +197,11 @@ func (l *loop) leftBehind(c *chain, f, next *file) bool {
 	return l.now.Sub(f.nextAt) >= pollInterval && l.now.Sub(f.lastGrowth) >= pollInterval
 }
 
-// settledFile says whether a file was not written for a while.
+// settledFile says whether a file was not written for a while. The time of its
+// last change is of the future when the clock was set back since.
 func (l *loop) settledFile(f *file) bool {
 	st, err := f.osFile().Stat()
-	return err != nil || l.now.Sub(st.ModTime()) > goneGrace
+	return err != nil || l.now.Sub(st.ModTime()).Abs() > goneGrace
 }
 
 // hasData says whether there is anything in a file.
