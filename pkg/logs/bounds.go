@@ -155,7 +155,9 @@ func (d *dir) overtaken(e checkpoint.File) bool {
 // there. Where the root itself is not there, it may be mounted yet.
 func (l *loop) forgetRest() {
 	for path, files := range l.restored {
-		if slices.ContainsFunc(l.roots, func(r *root) bool { return len(r.real) == 0 && within(path, []string{r.path}) }) {
+		if slices.ContainsFunc(l.roots, func(r *root) bool {
+			return len(r.real) == 0 && (path == r.path || within(path, []string{r.path}))
+		}) {
 			continue
 		}
 		for _, e := range files {
