@@ -42,7 +42,7 @@ func (l *loop) lookLogs(d *dir) {
 		c.sort()
 		l.ready(c)
 	}
-	if !d.seen {
+	if !d.seen && !d.dirty { // dirty: not all could be opened
 		d.seen = true
 		l.goneMeanwhile(d)
 	}

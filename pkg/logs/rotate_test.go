@@ -757,19 +757,11 @@ func TestNotListed(t *testing.T) {
 	r.start()
 	r.want(numbers(0, 6)...)
 	r.until("the rotated file is closed", func() bool { return r.status().OpenFiles == 1 })
-	done := make(chan error)
-	r.c.loop.asks <- func() {
-		var was unix.Rlimit
-		err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &was)
-		if err == nil {
-			err = unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}, nil)
-		}
+	r.withoutFiles(func() {
 		for _, d := range r.c.loop.roots[0].logs {
 			r.c.loop.lookLogs(d)
 		}
-		done <- errors.Join(err, unix.Prlimit(0, unix.RLIMIT_NOFILE, &was, nil))
-	}
-	r.ok(<-done)
+	})
 	r.c.loop.asks <- func() { r.c.loop.scan(true) }
 	r.write(appLog, cri(numbers(6, 7)...))
 	r.want(numbers(0, 7)...)
@@ -805,4 +797,41 @@ func TestLooksAgainAfterStandstill(t *testing.T) {
 	if d := <-pause; d > 2*10*nameCost {
 		t.Errorf("a directory of two names is not looked at for %v", d)
 	}
+}
+
+// withoutFiles has the reader do something while no more files can be opened.
+func (r *rig) withoutFiles(do func()) {
+	r.t.Helper()
+	done := make(chan error)
+	r.c.loop.asks <- func() {
+		var was unix.Rlimit
+		err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &was)
+		if err == nil {
+			err = unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}, nil)
+		}
+		do()
+		done <- errors.Join(err, unix.Prlimit(0, unix.RLIMIT_NOFILE, &was, nil))
+	}
+	r.ok(<-done)
+}
+
+// That a directory cannot be listed, or its files not opened, when it is looked
+// at for the first time does not mean that they disappeared.
+func TestNotListedAtFirst(t *testing.T) {
+	r := newRig(t, "files")
+	r.write("app.log", cri(numbers(0, 5)...))
+	r.start()
+	r.want(numbers(0, 5)...)
+	r.settled()
+	r.stop()
+	r.ok(os.Rename(r.root, r.root+".away"))
+	r.start()
+	r.withoutFiles(func() {
+		r.ok(os.Rename(r.root+".away", r.root))
+		r.c.loop.scan(true)
+	})
+	r.c.loop.asks <- func() { r.c.loop.scan(true) }
+	r.write("app.log", cri(numbers(5, 6)...))
+	r.want(numbers(0, 6)...)
+	r.noLoss()
 }
