@@ -109,6 +109,12 @@ func detect(kind source.Kind, head []byte) lineFormat {
 	return formatText
 }
 
+// dated says whether what a file starts with has a time in it: then hardly
+// another one starts alike. Docker writes it at the end of the line.
+func (l lineFormat) dated(head []byte) bool {
+	return l == formatCRI || l == formatDocker && bytes.HasSuffix(head, []byte("\n"))
+}
+
 // acked says whether all that was read is acknowledged.
 func (f *file) acked() bool {
 	for s := range parse.Streams {

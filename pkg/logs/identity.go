@@ -106,7 +106,7 @@ func (l *loop) bind(f *file, head []byte) {
 // before and is forgotten may have started alike, and positions must not come
 // again: then it is when the file was made, in milliseconds, if that is known.
 func (f *file) firstGen(format lineFormat, head []byte) int {
-	if format == formatCRI || format == formatDocker && bytes.HasSuffix(head, []byte("\n")) {
+	if format.dated(head) {
 		return 0
 	}
 	var st unix.Statx_t
@@ -139,7 +139,7 @@ func (d *dir) startingWith(f *file, head []byte) (live []*file, saved []checkpoi
 // adopt makes f the file of a checkpoint's entry, unless it is shorter than
 // what was read of that, or was another one there.
 func (l *loop) adopt(f *file, head []byte, e checkpoint.File) bool {
-	if !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) || !f.hasTail(e) {
+	if !f.gzip && f.size < min(e.Safe[0], e.Safe[1]) || !f.hasTail(e, detect(f.chain.dir.kind, head).dated(head)) {
 		return false
 	}
 	delete(f.chain.dir.restored, e.ID)
@@ -196,10 +196,10 @@ func (l *loop) skipRead(f *file) {
 }
 
 // isCopy says whether f, which starts with the same line as other, is a copy of
-// it: a compressed one, or one that is the same as far as both go.
+// it, compressed or not: one that is the same as far as both go.
 func (l *loop) isCopy(f, other *file) bool {
-	if f.gzip || other.gzip {
-		return true
+	if z, ok := f.src.(*gzipContent); ok {
+		defer z.release()
 	}
 	src := other.src
 	if src == nil {
@@ -208,7 +208,9 @@ func (l *loop) isCopy(f, other *file) bool {
 			return true // looked at again
 		}
 		defer file.Close()
-		src = plainContent{file}
+		if src = (plainContent{file}); other.gzip {
+			src = &gzipContent{f: file}
+		}
 	}
 	return sameStart(f.src, src)
 }
@@ -217,7 +219,8 @@ func (l *loop) isCopy(f, other *file) bool {
 // form of it: every file of a program may start with the same banner or header.
 func (f *file) holds(other *file) bool {
 	if other.src == nil {
-		return f.hasTail(checkpoint.File{Safe: other.safe, Tail: other.tail, TailAt: other.tailAt})
+		e := checkpoint.File{Safe: other.safe, Tail: other.tail, TailAt: other.tailAt}
+		return f.hasTail(e, other.format.dated(other.head))
 	}
 	whole := f.gzip || other.gzip || f.size >= other.onDisk()
 	return whole && sameStart(f.src, other.src)

@@ -835,3 +835,29 @@ func TestNotListedAtFirst(t *testing.T) {
 	r.want(numbers(0, 6)...)
 	r.noLoss()
 }
+
+// Files that start alike are compressed: each compressed one is the form of its
+// own original, and none is read again when an older one goes.
+func TestTwinsCompressed(t *testing.T) {
+	r := newRig(t, "files")
+	r.start()
+	var want []string
+	for i := range 6 {
+		r.write("app.log", "banner\n", fmt.Sprintf("line %d\n", i))
+		want = append(want, "banner", fmt.Sprint("line ", i))
+		r.want(want...)
+		r.settled()
+		_ = os.Remove(r.path("app.log.3.gz"))
+		for j := 2; j > 0; j-- {
+			_ = os.Rename(r.path(fmt.Sprintf("app.log.%d.gz", j)), r.path(fmt.Sprintf("app.log.%d.gz", j+1)))
+		}
+		r.ok(os.Rename(r.path("app.log"), r.path("app.log.1")))
+		gz(t, r.path("app.log.1"))
+	}
+	r.until("only the last is open", func() bool {
+		r.c.loop.asks <- func() { r.c.loop.scan(true) }
+		return r.status().OpenFiles <= 1
+	})
+	r.want(want...)
+	r.noLoss()
+}

@@ -29,9 +29,10 @@ func tailSum(c content, at int64) (uint32, bool) {
 }
 
 // hasTail says whether f holds what a checkpoint's entry says of the content
-// before what was acknowledged.
-func (f *file) hasTail(e checkpoint.File) bool {
-	if e.TailAt == 0 || f.gzip && f.wholeOf(e) {
+// before what was acknowledged. With dated, of a compressed one, its size says
+// enough.
+func (f *file) hasTail(e checkpoint.File, dated bool) bool {
+	if e.TailAt == 0 || dated && f.gzip && f.wholeOf(e) {
 		return true // nothing is known, or decompressing all of it says little more
 	}
 	sum, ok := tailSum(f.src, e.TailAt)
