@@ -50,8 +50,8 @@ func statusCommand() *cobra.Command {
 		Short: "Show how far each container's logs are delivered",
 		Long: `Show how far each container's logs are delivered.
 
-LAG is what is in the log files and not acknowledged by Kafka; BEHIND since when
-there is any. LOST is what was not delivered: the reasons are below the table.`,
+LAG is what is in the log files and not acknowledged by Kafka; BEHIND how old
+that is at most. LOST is what was not delivered: the reasons are below the table.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, raw, err := readStatus(cmd.Context(), filepath.Join(runDir(cmd), "logs.sock"))
