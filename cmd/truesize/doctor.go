@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +17,7 @@ type checkup struct {
 	containerd       string // socket
 	nri              string // socket
 	runc             string // path or name
+	root             bool   // whether it is root who looks
 }
 
 // A finding is the result of one check.
@@ -51,7 +53,7 @@ The exit code is 1 when something is not ok.`,
 		if err != nil {
 			return err
 		}
-		c.runDir = *runDir
+		c.runDir, c.root = *runDir, os.Geteuid() == 0
 		findings := c.run(cmd.Context())
 		if asJSON {
 			err = writeJSON(cmd.OutOrStdout(), findings)
@@ -90,6 +92,9 @@ func (c checkup) run(ctx context.Context) []finding {
 		f := finding{Name: check.name, OK: err == nil, Note: note}
 		if err != nil {
 			f.Note, f.Mend = err.Error(), check.mend
+			if !c.root { // much of the node is root's alone to see
+				f.Mend = "look again as root; else " + f.Mend
+			}
 		}
 		findings = append(findings, f)
 	}

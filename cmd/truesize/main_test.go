@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -51,6 +52,20 @@ func TestAtLeast(t *testing.T) {
 	} {
 		if got := atLeast(tt.s, 5, 4); got != tt.want {
 			t.Errorf("%q is at least 5.4: %v, want %v", tt.s, got, tt.want)
+		}
+	}
+}
+
+// TestDoctorNotRoot checks that one who may not see the node is not told to
+// mend it.
+func TestDoctorNotRoot(t *testing.T) {
+	dir := t.TempDir()
+	for root, want := range map[bool]bool{true: false, false: true} {
+		c := checkup{runDir: dir, stateDir: dir, containerd: dir + "/none", nri: dir + "/none", runc: dir + "/none", root: root}
+		for _, f := range c.run(t.Context()) {
+			if !f.OK && strings.HasPrefix(f.Mend, "look again as root; else ") != want {
+				t.Errorf("root %t: %s: mend: %s", root, f.Name, f.Mend)
+			}
 		}
 	}
 }
