@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/truesize/truesize/pkg/logs/cli"
@@ -50,6 +51,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return cmd.ExecuteContext(ctx)
 }
 
+// wantDirs returns an error for a flag that names no directory: what is below an
+// empty path is below the working directory, where uninstall would remove it.
+func wantDirs(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if f := flags.Lookup(name); f != nil && f.Value.String() == "" {
+			return fmt.Errorf("--%s is empty: name the agent's directory, or leave the flag out", name)
+		}
+	}
+	return nil
+}
+
 // refuseOthers makes a command that has no work of its own refuse what is none
 // of its commands: cobra prints the help and calls that a success.
 func refuseOthers(cmd *cobra.Command) {
@@ -65,7 +77,10 @@ func rootCommand() *cobra.Command {
 		Version:       version.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := wantDirs(cmd.Flags(), "run-dir", "state-dir"); err != nil {
+				return err
+			}
 			if mountNS == "" {
 				return nil
 			}
