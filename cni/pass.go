@@ -146,6 +146,9 @@ func (c *Collector) restoreOne(k state.Key) error {
 	if err != nil || rec.Phase != state.Ready || !c.thisBoot(rec) {
 		return nil // another pass, or DEL, sees to it
 	}
+	if err := c.restoreClaims(rec); err != nil {
+		return err
+	}
 	if time.Since(rec.Created) < announceFor {
 		c.announceAgain(rec)
 	}
@@ -162,6 +165,19 @@ func (c *Collector) restoreOne(k state.Key) error {
 		}
 	}
 	return hostSide(c.host, rec)
+}
+
+// restoreClaims comes before routes to addresses that nobody claims are swept.
+func (c *Collector) restoreClaims(rec *state.Attachment) error {
+	for _, p := range rec.Prefixes {
+		if c.dir.Claimed(rec.Key, p.Addr()) {
+			continue
+		}
+		if err := c.dir.Claim(rec.Key, p.Addr(), false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restoreShim makes the shim with the MAC by which the pod knows it: the one

@@ -83,6 +83,7 @@ func TestReconcileRestoresTheNode(t *testing.T) {
 			must(n.Conn.LinkSetHardwareAddr(n.Link("eth0"), net.HardwareAddr{2, 0, 0, 0, 0, 0x42}))
 			must(n.Conn.Delete("ts-eth0"))
 		}},
+		{"claim", func() { must(os.Remove(filepath.Join(n.dir, "run/addresses/lan", ip(r, 0)))) }},
 		{"shim down", func() { must(n.Conn.LinkSetDown(n.Link("ts-eth0"))) }},
 		{"route", func() {
 			must(n.Conn.RouteDel(&netlink.Route{LinkIndex: n.Link("ts-eth0").Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: r.IPs[0].Address.IP, Mask: net.CIDRMask(32, 32)}}))

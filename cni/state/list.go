@@ -198,9 +198,13 @@ func (d *Dir) Unuse(k Key, name string) (int, error) {
 
 func (d *Dir) usersDir(name string) string { return filepath.Join(d.Run, "links", name) }
 
-// UnclaimOrphan ends holder's claim of a if holder is not recorded.
+// UnclaimOrphan ends holder's claim of a if holder is not recorded. Since the
+// caller learned of the claim it can have become another's.
 func (d *Dir) UnclaimOrphan(network string, a netip.Addr, holder string) bool {
 	if _, err := os.Lstat(filepath.Join(d.Run, "attachments", network, holder)); !errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	if now, err := os.Readlink(d.claimPath(network, a)); err != nil || now != holder {
 		return false
 	}
 	return os.Remove(d.claimPath(network, a)) == nil

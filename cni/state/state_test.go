@@ -112,6 +112,9 @@ func TestClaims(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim(key, nil) // other has no record
+	if d.UnclaimOrphan("lan", a, "c2@eth0") || !d.Claimed(key, a) {
+		t.Error("the claim of an orphan's successor was ended")
+	}
 	if d.UnclaimOrphan("lan", a, "c1@eth0") != true {
 		t.Error("an orphan's claim stays")
 	}
