@@ -320,3 +320,30 @@ func TestSampleRests(t *testing.T) {
 		t.Error("put off after a count that took no time")
 	}
 }
+
+// Of a container whose cgroup cannot be read the times go on from what is known:
+// the host's are of another start, and its /proc/stat is longer.
+func TestTimesWithoutCgroup(t *testing.T) {
+	v := newTestView(t)
+	e := testEntry("a", 2)
+	e.PID = os.Getpid() // and where its cgroup is is not known
+	register(t, v, e)
+	v.reload("a")
+	c := v.containers["a"]
+	if err := c.advance(); err == nil {
+		t.Fatal("the cgroup can be read")
+	}
+	data, err := c.Render(nil, stat)
+	if err != nil || len(data) != c.Length(stat) || strings.Count(string(data), "cpu") != 3 {
+		t.Errorf("stat: %q, %v", data, err)
+	}
+	data, err = c.Render(nil, uptime)
+	up, _, _ := strings.Cut(string(data), " ")
+	seconds, perr := strconv.ParseFloat(up, 64)
+	if err = errors.Join(err, perr); err != nil || len(data) != c.Length(uptime) || seconds > (procfs.SinceBoot()-c.start).Seconds() {
+		t.Errorf("uptime: %q, %v; want the container's", data, err)
+	}
+	if n := v.stats.errors[stat][otherReason].Load(); n != 1 {
+		t.Errorf("%d errors counted, want 1", n)
+	}
+}

@@ -20,8 +20,7 @@ var (
 
 // Render implements [fuse.Content]. What cannot be computed is shown as the
 // host's file, in the container's length; where that is longer, the error
-// leaves the last snapshot, or the file of an idle container when there is
-// none.
+// leaves the last snapshot. Times are the container's all the same.
 func (c *container) Render(dst []byte, file int) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -33,9 +32,17 @@ func (c *container) Render(dst []byte, file int) ([]byte, error) {
 		return out, nil
 	}
 	c.v.stats.failed(file, err)
+	what := "showing the host's file"
+	times, terr := safely(c.times, dst, file)
+	if terr == nil {
+		what = "CPU time stands still"
+	}
 	if !c.failed[file] { // once until it works again
 		c.failed[file] = true
-		c.v.log.Warn("showing the host's file", "container", c.id, "file", c.v.path(file), "error", err)
+		c.v.log.Warn(what, "container", c.id, "file", c.v.path(file), "error", err)
+	}
+	if terr == nil {
+		return times, nil
 	}
 	return c.fallback(dst, file, err)
 }
@@ -66,27 +73,34 @@ func (c *container) compute(dst []byte, file int) ([]byte, error) {
 		return appendOr(dst, z.cpuOnline)
 	case meminfo, swaps:
 		return c.memory(dst, file)
-	case stat:
-		if z.stat == nil {
-			return dst, procview.ErrFormat
-		}
+	case stat, uptime:
 		if err := c.advance(); err != nil {
 			return dst, err
 		}
-		return z.stat.Append(dst, &c.counters, c.statTasks()), nil
-	case uptime:
-		if err := c.advance(); err != nil {
-			return dst, err
-		}
-		// The start is known better once the container runs: never backwards.
-		c.lastUp = max(c.lastUp, procfs.SinceBoot()-c.start)
-		return c.v.node.uptime.Append(dst, c.lastUp, &c.counters), nil
+		return c.times(dst, file)
 	case loadavg:
 		return c.v.node.loadavg.Append(dst, c.load, c.loadTasks()), nil
 	case diskstats:
 		return c.diskstats(dst)
 	}
 	return dst, fmt.Errorf("no file %d", file)
+}
+
+// times renders the files that tell of times, by the counters there are. The
+// host's would be of another start, and run backwards when they are not shown any
+// more. mu is held.
+func (c *container) times(dst []byte, file int) ([]byte, error) {
+	switch {
+	case c.bad:
+		return dst, errBadEntry
+	case file == stat && c.sized.stat != nil:
+		return c.sized.stat.Append(dst, &c.counters, c.statTasks()), nil
+	case file == uptime:
+		// The start is known better once the container runs: never backwards.
+		c.lastUp = max(c.lastUp, procfs.SinceBoot()-c.start)
+		return c.v.node.uptime.Append(dst, c.lastUp, &c.counters), nil
+	}
+	return dst, procview.ErrFormat
 }
 
 func appendOr(dst, data []byte) ([]byte, error) {
