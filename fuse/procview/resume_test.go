@@ -1,6 +1,7 @@
 package procview
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -17,29 +18,42 @@ func TestParseUptime(t *testing.T) {
 	}
 }
 
-func TestParseLoad(t *testing.T) {
+func TestStoredLoad(t *testing.T) {
 	var l Load
 	l.Add(3, time.Minute)
-	shown := NewLoadavg().Append(nil, l, LoadTasks{Running: 1, Total: 2, LastPID: 3})
-	got, ok := ParseLoad(shown)
-	if again := NewLoadavg().Append(nil, got, LoadTasks{Running: 1, Total: 2, LastPID: 3}); !ok || string(again) != string(shown) {
-		t.Errorf("%q became %q", shown, again)
+	stored := make([]byte, LoadSize)
+	if got, _, ok := UnmarshalLoad(stored); ok {
+		t.Errorf("zeros are %v", got)
 	}
-	for _, bad := range []string{"", "1 2 3 4", "1 2 x 1/2 3", "-1 0 0 1/1 1", "Inf 0 0 1/1 1"} {
-		if l, ok := ParseLoad([]byte(bad)); ok {
-			t.Errorf("%q: %v", bad, l)
+	l.Marshal(stored, 7*time.Second)
+	if got, at, ok := UnmarshalLoad(stored); !ok || got != l || at != 7*time.Second {
+		t.Errorf("stored %v at 7s, got %v at %v, %t", l, got, at, ok)
+	}
+	if _, _, ok := UnmarshalLoad(stored[:LoadSize-1]); ok {
+		t.Error("a load that is cut short was taken")
+	}
+	for i := range stored {
+		stored[i] ^= 1
+		if got, _, ok := UnmarshalLoad(stored); ok {
+			t.Errorf("byte %d is another, and was taken: %v", i, got)
+		}
+		stored[i] ^= 1
+	}
+	for _, bad := range []float64{-1, math.NaN(), math.Inf(1), 1 << 23} {
+		Load{avg: [3]float64{0, 0, bad}}.Marshal(stored, 0)
+		if got, _, ok := UnmarshalLoad(stored); ok {
+			t.Errorf("%v was taken", got)
 		}
 	}
 }
 
 func FuzzParseShown(f *testing.F) {
 	f.Add([]byte("1.00 2.00\n"))
-	f.Add([]byte("0.10 0.20 0.30 1/20 300\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if up, ok := ParseUptime(data); ok && up < 0 {
 			t.Errorf("%q: %v", data, up)
 		}
-		if l, ok := ParseLoad(data); ok {
+		if l, _, ok := UnmarshalLoad(data); ok {
 			NewLoadavg().Append(nil, l, LoadTasks{})
 		}
 	})

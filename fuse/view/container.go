@@ -270,16 +270,10 @@ func (c *container) resume(last *kept.Snapshots) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last != nil {
-		shown := func(file int) []byte {
-			node, _ := fuse.NodeID(c.id, c.v.path(file))
-			data, _, _ := last.Load(node)
-			return data
-		}
-		if up, ok := procview.ParseUptime(shown(uptime)); ok {
+		node, _ := fuse.NodeID(c.id, c.v.path(uptime))
+		shown, _, _ := last.Load(node)
+		if up, ok := procview.ParseUptime(shown); ok {
 			c.lastUp = max(c.lastUp, up)
-		}
-		if load, ok := procview.ParseLoad(shown(loadavg)); ok {
-			c.load = load
 		}
 	}
 	if c.file == nil {
@@ -287,8 +281,16 @@ func (c *container) resume(last *kept.Snapshots) {
 	}
 	if err := c.file.load(&c.counters); err != nil && !errors.Is(err, procview.ErrCorrupt) {
 		c.dropCounterFile(err)
+		return
+	}
+	// Not from what was shown: nobody may have read it for days.
+	if load, at, err := c.file.loadLoad(); err == nil && procfs.SinceBoot()-at < loadsHold {
+		c.load = load
 	}
 }
+
+// loadsHold is for how long stored load averages are taken for those of now.
+const loadsHold = time.Minute
 
 func (c *container) dropCounterFile(err error) {
 	c.file.close()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/truesize/truesize/fuse/procview"
 	"golang.org/x/sys/unix"
@@ -22,10 +23,11 @@ func openCounters(path string) (*counterFile, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, procview.CountersSize); err != nil {
+	const length = procview.CountersSize + procview.LoadSize
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, length); err != nil {
 		return nil, &os.PathError{Op: "allocate", Path: path, Err: err}
 	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, procview.CountersSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := unix.Mmap(int(f.Fd()), 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
@@ -44,6 +46,23 @@ func (f *counterFile) store(c *procview.Counters) (err error) {
 	defer guard(&err)()
 	c.Marshal(f.mem)
 	return nil
+}
+
+// storeLoad and loadLoad are those of the load averages, which lie behind the
+// counters.
+func (f *counterFile) storeLoad(l procview.Load, now time.Duration) (err error) {
+	defer guard(&err)()
+	l.Marshal(f.mem[procview.CountersSize:], now)
+	return nil
+}
+
+func (f *counterFile) loadLoad() (l procview.Load, at time.Duration, err error) {
+	defer guard(&err)()
+	l, at, ok := procview.UnmarshalLoad(f.mem[procview.CountersSize:])
+	if !ok {
+		err = procview.ErrCorrupt
+	}
+	return l, at, err
 }
 
 func (f *counterFile) close() { _ = unix.Munmap(f.mem) }

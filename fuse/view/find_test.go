@@ -305,6 +305,9 @@ func TestSampleRests(t *testing.T) {
 	if !c.sample(s, clock, false) || c.sampled.IsZero() {
 		t.Fatal("not counted at first")
 	}
+	if _, _, err := c.file.loadLoad(); err != nil {
+		t.Errorf("its load is not stored: %v", err)
+	}
 	first := c.sampled
 	step = 0
 	for now = first.Add(sampleEvery); now.Before(first.Add(longestRest)); now = now.Add(sampleEvery) {

@@ -116,6 +116,11 @@ func (c *container) sample(s *taskReader, now func() time.Time, overBudget bool)
 	if err := c.publishLoads(); err != nil {
 		c.v.stats.failed(loadavg, err)
 	}
+	if c.file != nil {
+		if err := c.file.storeLoad(c.load, procfs.SinceBoot()); err != nil {
+			c.dropCounterFile(err)
+		}
+	}
 	return true
 }
 

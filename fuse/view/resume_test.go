@@ -7,6 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/truesize/truesize/fuse"
+	"github.com/truesize/truesize/fuse/kept"
+	"github.com/truesize/truesize/fuse/procview"
+	"github.com/truesize/truesize/pkg/procfs"
 )
 
 // A server that has waited while another one served, and containers changed,
@@ -46,6 +51,46 @@ func TestResumeAfterChange(t *testing.T) {
 	}
 	if got, before := c2.counters.IdleMicros(), c.counters.IdleMicros(); got < before {
 		t.Errorf("idle for %d µs, after %d", got, before)
+	}
+}
+
+// Its load averages are those of the last count, not those that somebody read
+// last, who may have done so days ago.
+func TestResumeLoad(t *testing.T) {
+	memory, err := kept.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newTestView(t)
+	v.kept = memory
+	register(t, v, testEntry("a", 1))
+	v.reload("a")
+	c := v.containers["a"]
+	c.load.Add(1000, time.Hour)
+	shown, err := c.Render(nil, loadavg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, _ := fuse.NodeID("a", v.path(loadavg))
+	memory.Snapshots().Store(node, shown, 1)
+
+	c.load = procview.Load{}
+	c.load.Add(3, time.Hour)
+	want := c.load
+	if err := c.file.storeLoad(want, procfs.SinceBoot()); err != nil {
+		t.Fatal(err)
+	}
+	c.load = procview.Load{} // of a successor
+	v.Resume()
+	if c.load != want {
+		t.Errorf("load %v, want the last count's %v", c.load.Averages(), want.Averages())
+	}
+	if err := c.file.storeLoad(want, procfs.SinceBoot()-2*loadsHold); err != nil {
+		t.Fatal(err)
+	}
+	c.load = procview.Load{}
+	if v.Resume(); c.load != (procview.Load{}) {
+		t.Errorf("load %v of long ago", c.load.Averages())
 	}
 }
 
