@@ -186,6 +186,27 @@ func TestSnapshotsReuseRoom(t *testing.T) {
 	}
 }
 
+// Memory that was never touched costs nothing, and stays untouched while the
+// containers that come are no more than those that go.
+func TestSnapshotsStayLow(t *testing.T) {
+	m := create(t)
+	s := m.Snapshots()
+	const alive = 10
+	for node := uint64(1); node < 1000; node++ {
+		s.Store(node, bytes.Repeat([]byte("x"), 600*(1+int(node)%4)), 1)
+		if node > alive {
+			s.Drop(node - alive)
+		}
+	}
+	// Each has at most 5 granules; what is left between them may be too short.
+	for g := 3 * alive * 5; g < granules; g++ {
+		at := granulesAt() + g*granuleSize
+		if !bytes.Equal(m.data[at:at+granuleSize], make([]byte, granuleSize)) {
+			t.Fatalf("granule %d was touched for %d snapshots", g, alive)
+		}
+	}
+}
+
 // A server is killed in the middle of stores, many times: its successor finds
 // whole snapshots only.
 func TestSnapshotsAcrossKills(t *testing.T) {

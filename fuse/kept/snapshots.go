@@ -18,7 +18,7 @@ type Snapshots struct {
 	index map[uint64]int // node to entry
 	free  []int          // entries
 	used  []bool         // granules
-	next  int            // where to look for free granules first
+	low   int            // no granule before it is free
 }
 
 // An entry says where a node's snapshot is. seq is odd while it changes.
@@ -139,6 +139,7 @@ func (s *Snapshots) Nodes() int {
 
 func (s *Snapshots) drop(node uint64, i int) {
 	s.mark(s.entry(i), false)
+	s.low = min(s.low, int(s.entry(i).first))
 	delete(s.index, node)
 	s.release(i)
 }
@@ -173,20 +174,20 @@ func (s *Snapshots) place(node uint64, size int) (int, bool) {
 	return i, true
 }
 
-// room finds count free granules in a row, first fit from where the last were
-// found.
+// room finds count free granules in a row, the first that there are: the memory
+// that was ever touched stays the view's, however many containers come and go.
 func (s *Snapshots) room(count int) (first int, ok bool) {
-	for _, from := range [2]int{s.next, 0} {
-		run := 0
-		for g := from; g < granules; g++ {
-			if s.used[g] {
-				run = 0
-				continue
-			}
-			if run++; run == count {
-				s.next = g + 1
-				return g + 1 - count, true
-			}
+	for s.low < granules && s.used[s.low] {
+		s.low++
+	}
+	run := 0
+	for g := s.low; g < granules; g++ {
+		if s.used[g] {
+			run = 0
+			continue
+		}
+		if run++; run == count {
+			return g + 1 - count, true
 		}
 	}
 	return 0, false
