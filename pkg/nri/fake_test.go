@@ -152,6 +152,6 @@ func testPlugin() (*plugin, *fakeManager, *fakeObserver) {
 	m, o := newFakeManager(), newFakeObserver()
 	return &plugin{
 		manager: m, observer: o, sandboxes: &fakeSandboxes{}, log: slog.New(slog.DiscardHandler),
-		deadline: time.Minute, ready: func() {},
+		deadline: time.Minute, configured: func() {}, ready: func() {},
 	}, m, o
 }

@@ -60,8 +60,9 @@ type plugin struct {
 	log       *slog.Logger
 	deadline  time.Duration
 	turns     turns
-	// ready is called when the runtime has told all there is.
-	ready func()
+	// configured is called when the runtime has taken the plugin, ready when it
+	// has told all there is.
+	configured, ready func()
 }
 
 var (
@@ -80,6 +81,7 @@ var (
 // (docs/decisions/0011-process.md).
 func (p *plugin) Configure(_ context.Context, _, runtime, version string) (api.EventMask, error) {
 	p.log.Info("configured by the runtime", "runtime", runtime, "version", version)
+	p.configured()
 	if runtime != "containerd" {
 		return 0, nil // all
 	}

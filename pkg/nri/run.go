@@ -31,7 +31,8 @@ type Client struct {
 	cfg Config
 	// The waits between attempts double from the one to the other.
 	firstWait, lastWait time.Duration
-	// registration bounds one attempt to register.
+	// registration bounds one attempt to register, until the runtime configures
+	// the plugin.
 	registration time.Duration
 }
 
@@ -81,11 +82,12 @@ func (c *Client) session(ctx context.Context) (registered bool, err error) {
 	}
 	defer conn.Close()
 
-	ready := make(chan struct{})
+	configured, ready := make(chan struct{}), make(chan struct{})
 	p := &plugin{
 		manager: c.cfg.Manager, observer: c.cfg.Observer, sandboxes: c.cfg.Sandboxes, log: c.cfg.Log,
-		deadline: requestDeadline,
-		ready:    sync.OnceFunc(func() { close(ready) }),
+		deadline:   requestDeadline,
+		configured: sync.OnceFunc(func() { close(configured) }),
+		ready:      sync.OnceFunc(func() { close(ready) }),
 	}
 	s, err := stub.New(p,
 		stub.WithConnection(conn),
@@ -95,25 +97,19 @@ func (c *Client) session(ctx context.Context) (registered bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create NRI plugin: %w", err)
 	}
-	return c.serve(ctx, s, conn, ready)
+	return c.serve(ctx, s, conn, configured, ready)
 }
 
 // serve runs s until it ends, or cannot register in time.
-func (c *Client) serve(ctx context.Context, s stub.Stub, conn net.Conn, ready <-chan struct{}) (registered bool, err error) {
+func (c *Client) serve(ctx context.Context, s stub.Stub, conn net.Conn, configured, ready <-chan struct{}) (registered bool, err error) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	timer := time.NewTimer(c.registration)
-	defer timer.Stop()
 	select {
 	case err = <-done:
 		return false, err
-	case <-ready:
-		c.cfg.Observer.Connected(true)
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		go c.balance(ctx, s)
-		return true, ended(<-done)
-	case <-timer.C:
+	case <-configured:
+		return c.synchronized(ctx, s, ready, done)
+	case <-time.After(c.registration):
 		err = errors.New("the runtime did not complete the registration")
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -122,6 +118,28 @@ func (c *Client) serve(ctx context.Context, s stub.Stub, conn net.Conn, ready <-
 	release(s)
 	<-done
 	return false, err
+}
+
+// synchronized waits until the runtime has told all there is, and then for the
+// end of the session. It does not give up: containerd tells it when it stops no
+// container, creates none until then, and would create those that wait before it
+// came to another attempt.
+func (c *Client) synchronized(ctx context.Context, s stub.Stub, ready <-chan struct{}, done <-chan error) (registered bool, err error) {
+	late := time.AfterFunc(c.registration, func() {
+		c.cfg.Log.Warn("the runtime does not synchronize yet, and creates no container until it has: most likely it is stopping one, for as long as its grace period")
+	})
+	defer late.Stop()
+	select {
+	case err = <-done:
+		return false, ended(err)
+	case <-ready:
+	}
+	late.Stop()
+	c.cfg.Observer.Connected(true)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go c.balance(ctx, s)
+	return true, ended(<-done)
 }
 
 // release ends a stub that registered and was never configured: Start then

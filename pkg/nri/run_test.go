@@ -182,3 +182,61 @@ func TestRunGivesUpOnHalfRegistration(t *testing.T) {
 	o.await(t, false)
 	o.await(t, false)
 }
+
+// containerd synchronizes a plugin once no container is being stopped, however
+// long that takes, and creates none before.
+func TestRunAwaitsSynchronization(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "nri.sock")
+	behind := filepath.Join(t.TempDir(), "nri.sock")
+	r := startRuntime(t, behind)
+	defer r.Stop()
+	sever := forward(t, socket, behind)
+	stopping := r.BlockPluginSync()
+	m, o, c := newClient(socket)
+	c.registration = 2 * time.Second
+	runs(t, c)
+	time.Sleep(c.registration + time.Second/2) // for one that gives up
+	stopping.Unblock()
+	if ok := <-o.connected; !ok {
+		t.Error("gave up")
+	}
+	if calls := m.took(); !slices.Equal(calls, []string{"synchronize web/old"}) {
+		t.Errorf("did %v", calls)
+	}
+	sever()
+	o.await(t, false)
+}
+
+// A runtime that dies before it has synchronized is noticed.
+func TestRunOutlivesUnsynchronized(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "nri.sock")
+	behind := filepath.Join(t.TempDir(), "nri.sock")
+	r := startRuntime(t, behind)
+	defer r.Stop()
+	stopping := r.BlockPluginSync()
+	defer stopping.Unblock()
+	configured := make(chan struct{}, 1)
+	sever := forward(t, socket, behind)
+	_, o, c := newClient(socket)
+	c.cfg.Log = slog.New(notice{slog.DiscardHandler, "configured by the runtime", configured})
+	runs(t, c)
+	<-configured
+	sever()
+	o.await(t, false)
+}
+
+// A notice tells of a log's message.
+type notice struct {
+	slog.Handler
+	message string
+	seen    chan<- struct{}
+}
+
+func (n notice) Enabled(context.Context, slog.Level) bool { return true }
+
+func (n notice) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == n.message {
+		n.seen <- struct{}{}
+	}
+	return nil
+}
