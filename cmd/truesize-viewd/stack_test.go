@@ -166,13 +166,21 @@ func (s *stack) read(id, file string) string {
 	return string(data)
 }
 
+// dial connects to the metrics, which there are a moment after the view answers.
+func (s *stack) dial() (conn net.Conn) {
+	s.t.Helper()
+	s.await("metrics", func() (ok bool) {
+		c, err := net.Dial("unix", filepath.Join(s.dir, "viewd.sock"))
+		conn = c
+		return err == nil
+	})
+	return conn
+}
+
 // metric returns the value of a sample, 0 when there is none.
 func (s *stack) metric(sample string) float64 {
 	s.t.Helper()
-	conn, err := net.Dial("unix", filepath.Join(s.dir, "viewd.sock"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	conn := s.dial()
 	defer conn.Close()
 	data, err := io.ReadAll(conn)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -372,10 +371,7 @@ func TestFlags(t *testing.T) {
 func TestExposition(t *testing.T) {
 	s := newStack(t)
 	s.start()
-	conn, err := net.Dial("unix", filepath.Join(s.dir, "viewd.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := s.dial()
 	defer conn.Close()
 	problems, err := promlint.New(conn).Lint()
 	if err != nil || len(problems) > 0 {
