@@ -316,7 +316,6 @@ func TestErrors(t *testing.T) {
 		code uint
 		says string
 	}{
-		{"not JSON", p, json.RawMessage(`[1]`), "", types.ErrDecodingFailure, ""},
 		{"mode", p, n.with("mode", "bridged"), "", 7, "bridge, private, vepa or passthru"},
 		{"no master", p, n.with("master", "eth9"), "", 7, `correct "master"`},
 		{"no default route", p, n.with("master", nil), "", 7, "no default route"},

@@ -27,7 +27,7 @@ func main() {
 	// runtime would only be woken and put to sleep.
 	runtime.GOMAXPROCS(1)
 	growStack()
-	if err := run(os.Getenv, os.Stdin, os.Stdout, os.Stderr); err != nil {
+	if err := run(os.Getenv, os.Stdin, os.Stdout, os.Stderr, cni.Count); err != nil {
 		_ = asCNI(err).Print()
 		os.Exit(1)
 	}
@@ -47,8 +47,9 @@ func growStack() byte {
 }
 
 // run does what the environment and stdin ask for. It prints the result to
-// stdout; the error is for the caller to print.
-func run(getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+// stdout; the error is for the caller to print. It has count note the call, in
+// the node's run directory where the configuration names none.
+func run(getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer, count func(*cni.Args, time.Duration, uint)) error {
 	versions := cniversion.PluginSupports(cni.Versions()...)
 	if getenv("CNI_COMMAND") == "" {
 		fmt.Fprintf(stderr, "truesize-macvlan %s, a CNI plugin: container runtimes run it\nCNI protocol versions supported: %s\n",
@@ -76,7 +77,7 @@ func run(getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) 
 	}
 	start := time.Now()
 	err = verb(&untilSignal{Context: context.Background()}, args)
-	cni.Count(args, time.Since(start), codeOf(err))
+	count(args, time.Since(start), codeOf(err))
 	return err
 }
 
