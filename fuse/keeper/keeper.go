@@ -197,12 +197,12 @@ func (k *Keeper) onDeath() {
 	c.kill()
 	c.close()
 	k.Memory.Count(kept.Deaths)
-	lived := time.Since(c.serve)
-	k.opts.Log.Warn("the server ended", "pid", c.pid, "served", lived.Round(time.Microsecond).String())
 	if c.serve.IsZero() {
-		k.failed(fmt.Errorf("the server %s ended before it was ready", c.binary))
+		k.failed(fmt.Errorf("the server %s (pid %d) ended before it was ready", c.binary, c.pid))
 		return
 	}
+	lived := time.Since(c.serve)
+	k.opts.Log.Warn("the server ended", "pid", c.pid, "served", lived.Round(time.Microsecond).String())
 	k.answerSuspects()
 	if k.brief++; lived > shortLife {
 		k.brief, k.failures, k.pause = 0, 0, 0
