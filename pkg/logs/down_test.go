@@ -74,19 +74,25 @@ func TestTwinWhileDown(t *testing.T) {
 	}
 }
 
+// readThenAway has a file of five lines read, and starts again without the root.
+func (r *rig) readThenAway(name string) {
+	r.t.Helper()
+	r.write(name, cri(numbers(0, 5)...))
+	r.start()
+	r.want(numbers(0, 5)...)
+	r.settled()
+	r.stop()
+	r.ok(os.Rename(r.root, r.root+".away"))
+	r.start()
+}
+
 // A root that is not there at the start may be mounted yet: what was read of it
 // is not forgotten.
 func TestRootMountedLate(t *testing.T) {
 	for kind, name := range map[string]string{"pods": appLog, "files": "app.log"} {
 		t.Run(kind, func(t *testing.T) {
 			r := newRig(t, kind)
-			r.write(name, cri(numbers(0, 5)...))
-			r.start()
-			r.want(numbers(0, 5)...)
-			r.settled()
-			r.stop()
-			r.ok(os.Rename(r.root, r.root+".away"))
-			r.start()
+			r.readThenAway(name)
 			r.status() // it has looked
 			r.ok(os.Rename(r.root+".away", r.root))
 			r.write(name, cri(numbers(5, 6)...))

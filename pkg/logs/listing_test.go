@@ -76,13 +76,7 @@ func (r *rig) withoutFiles(do func()) {
 // at for the first time does not mean that they disappeared.
 func TestNotListedAtFirst(t *testing.T) {
 	r := newRig(t, "files")
-	r.write("app.log", cri(numbers(0, 5)...))
-	r.start()
-	r.want(numbers(0, 5)...)
-	r.settled()
-	r.stop()
-	r.ok(os.Rename(r.root, r.root+".away"))
-	r.start()
+	r.readThenAway("app.log")
 	r.withoutFiles(func() {
 		r.ok(os.Rename(r.root+".away", r.root))
 		r.c.loop.scan(true)
